@@ -1,0 +1,59 @@
+"""What a task is: problems with prompts, accepted answers, and the verifier that judges them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+
+class Message(TypedDict):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question.
+
+    ``id`` is stable across runs and machines (``gsm8k/test/0007``). ``answers`` lists every accepted
+    answer: one for a maths problem, the whole valid set for a list prompt. ``solution`` is a worked
+    reference solution, written as the model would write it, or None where there is none.
+    """
+
+    id: str
+    task: str
+    prompt: tuple[Message, ...]
+    answers: tuple[str, ...]
+    solution: str | None = None
+    metadata: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A source of problems. Implementations are frozen dataclasses whose fields are their options.
+
+    ``version`` is raised when a prompt, an extraction rule or a split changes. ``verifier`` is a name
+    in the verifier registry. ``max_new_tokens`` is the default completion limit.
+    """
+
+    name: str
+    version: int
+    summary: str
+    verifier: str
+    splits: tuple[str, ...]
+    max_new_tokens: int
+
+    def problems(self, split: str, data_dir: Path | None = None) -> list[Problem]:
+        """All problems of the split, in a fixed order.
+
+        Raises DataError when the data cannot be found, or has another hash or number of rows than the
+        task expects; ValueError for an unknown split.
+        """
+        ...
+
+
+class DataError(Exception):
+    """Task data that is missing or is not what the task expects. The message is for the user."""

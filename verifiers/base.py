@@ -1,0 +1,44 @@
+"""What a verifier returns, and what it has to look like.
+
+A verifier is the reward: a false negative is a wrong gradient, a false positive a leak to exploit.
+So each one says what it extracted, by which rule, and why it decided as it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement of one completion.
+
+    ``score`` is in [0, 1], or None when the completion could not be scored (a broken reference, a
+    grader that was killed): None is never counted as wrong, always counted and shown.
+    ``answer`` is what was extracted, in the normal form in which answers are compared, or None when
+    nothing was found (which is a wrong answer, not an unscored one).
+    ``method`` names the extraction and comparison rules used; ``reason`` is one line for a person.
+    ``components`` holds further named rewards (format, length, ...) that sit beside the score.
+    ``seconds`` is wall-clock time: it is kept out of every record that is compared byte for byte.
+    """
+
+    score: float | None
+    answer: str | None
+    method: str
+    reason: str
+    components: Mapping[str, float | None] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Verifier(Protocol):
+    """Judges one completion against the list of accepted answers.
+
+    ``version`` is raised whenever a rule changes, because that changes every score.
+    """
+
+    name: str
+    version: int
+
+    def __call__(self, completion: str, references: Sequence[str]) -> Verdict: ...
