@@ -1,0 +1,247 @@
+"""One cell: one optimizer, one seed, trained on the budget and evaluated. Resumable at any moment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from groupwise.algorithms.base import Algorithm, Group
+from groupwise.harness import checkpoint
+from groupwise.harness.budget import Ledger
+from groupwise.harness.engine import TransformersEngine
+from groupwise.harness.evaluate import evaluate
+from groupwise.harness.experiment import BASE, Experiment, SamplingConfig, TaskConfig, load_problems
+from groupwise.harness.loading import add_lora, load_model
+from groupwise.harness.policy import Policy, UpdateResult, scheduled, update
+from groupwise.harness.records import Log, dumps, read_json, read_lines, write_json
+from groupwise.harness.sampler import Reader, TrainingSampler
+from groupwise.harness.seeds import torch_seed
+from groupwise.harness.warmstart import pad_of
+from groupwise.tasks.base import Problem
+
+Progress = Callable[[int], None]
+WARM_START = "warm_start"
+
+
+def cell_name(label: str, seed: int) -> str:
+    """The folder of a cell."""
+    return f"{label}-seed{seed}"
+
+
+class Cell:
+    """Everything a cell needs at hand: the model, the problems, and where its records go."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        run: Path,
+        label: str,
+        seed: int,
+        data_dir: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.label = label
+        self.seed = seed
+        self.data_dir = data_dir
+        self.progress = progress
+        warm = run / WARM_START if experiment.warm_start else None
+        model, tokenizer = load_model(experiment.model, warm)
+        lora_seed = torch_seed("lora", seed)
+        self.model = add_lora(model, experiment.model, lora_seed).to(experiment.compute.device)
+        self.dtype = getattr(torch, experiment.model.dtype)
+        self.tokenizer = tokenizer
+        self.pad = pad_of(tokenizer)
+        ends = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = [ends] if isinstance(ends, int) else list(ends or [])
+        eos = frozenset([*ends, int(tokenizer.eos_token_id)])
+        self.engine = TransformersEngine(self.model, eos, self.pad, experiment.compute.rows, self.dtype)
+        self.ledger = Ledger(experiment.budget.unit, experiment.budget.total)
+        self.held_out = [load_problems(table, data_dir) for table in experiment.evaluation.tasks]
+
+    def reader(self, tables: Sequence[TaskConfig], sampling: SamplingConfig) -> Reader:
+        """How the problems of these tables are prompted, limited and graded."""
+        made = [table.make() for table in tables]
+        limits = {task.name: sampling.max_new_tokens or task.max_new_tokens for task in made}
+        return Reader(self.tokenizer, {task.name: task.verifier for task in made}, limits)
+
+    def evaluate(self, when: str) -> None:
+        """Evaluate the policy as it is now into ``evaluations/CELL/when``, and charge it to its line."""
+        config = self.experiment.evaluation
+        final = when == "final"
+        samples = config.samples if final else config.curve_samples or config.samples
+        reader = self.reader(config.tasks, config.sampling)
+        folder = self.run / "evaluations" / cell_name(self.label, self.seed) / when
+        folder.mkdir(parents=True, exist_ok=True)
+        for table, every in zip(config.tasks, self.held_out, strict=True):
+            problems = every if final else every[: config.curve_problems]
+            rollouts, tokens = evaluate(
+                self.engine, reader, problems, samples, config.sampling.temperature, self.seed,
+                folder / f"{table.name}.jsonl", self.progress,
+            )  # fmt: skip
+            self.ledger.charge("evaluation", rollouts, tokens)
+            self.ledger.verifier_calls += rollouts
+
+
+def run_base(experiment: Experiment, run: Path, seed: int, data_dir: Path | None, progress: Progress) -> None:
+    """Evaluate the start, with the sampling randomness of this seed."""
+    Cell(experiment, run, BASE, seed, data_dir, progress).evaluate("final")
+
+
+def run_cell(
+    experiment: Experiment, run: Path, label: str, seed: int, data_dir: Path | None, progress: Progress
+) -> None:
+    """Train and evaluate one cell; goes on from its checkpoint when there is one."""
+    folder = run / "cells" / cell_name(label, seed)
+    ledger_file = folder / "ledger.json"
+    if ledger_file.exists():
+        _finish(folder)
+        return
+    cell = Cell(experiment, run, label, seed, data_dir, progress)
+    Training(cell, experiment.algorithm(label), folder).run()
+    cell.evaluate("final")
+    if experiment.train.keep_weights:
+        cell.model.save_pretrained(folder / "model")
+        cell.tokenizer.save_pretrained(folder / "model")
+    write_json(ledger_file, cell.ledger.to_dict())
+    _finish(folder)
+
+
+class Training:
+    """The loop, the same for every optimizer: collect, update, record, checkpoint."""
+
+    def __init__(self, cell: Cell, algorithm: Algorithm, folder: Path) -> None:
+        self.cell = cell
+        self.algorithm = algorithm
+        self.folder = folder
+        self.config = cell.experiment.train
+        self.policy = Policy(cell.model, cell.pad, cell.dtype, self.config.weight_decay)
+        if algorithm.kl_coef > 0:
+            self.policy.keep_reference()
+        problems = [p for table in self.config.tasks for p in load_problems(table, cell.data_dir)]
+        reader = cell.reader(self.config.tasks, self.config.sampling)
+        self.max_new_tokens = max(reader.limit_of.values())
+        self.sampler = TrainingSampler(
+            cell.engine, reader, problems, cell.ledger, self.config.sampling.temperature, cell.seed
+        )
+        self.step = 0
+        total, points = cell.experiment.budget.total, cell.experiment.evaluation.curve_points
+        self.curve = [total * point // points for point in range(1, points)]
+        self.curve_done = 0
+
+    def run(self) -> None:
+        """Train until the next batch would not fit the budget."""
+        sizes = self._restore()
+        self.steps_log = Log(self.folder / "steps.jsonl", sizes["steps"])
+        self.rollouts_log = Log(self.folder / "rollouts.jsonl", sizes["rollouts"])
+        self.cell.progress(self.cell.ledger.rollouts + self.cell.ledger.lines["evaluation"].rollouts)
+        batch = self.config.problems_per_batch
+        saved = self._milestone()
+        while self.sampler.affords(batch * self.algorithm.group_size):
+            self._one_batch(self.sampler.next_problems(batch))
+            if self._milestone() > saved:
+                saved = self._milestone()
+                self._save()
+        self._curve_up_to(self.cell.ledger.total)
+        self._save()
+        self.steps_log.close()
+        self.rollouts_log.close()
+
+    def _one_batch(self, problems: Sequence[Problem]) -> None:
+        ledger = self.cell.ledger
+        before, rollouts_before = ledger.fraction, ledger.rollouts
+        groups = self.algorithm.collect(problems, self.sampler)
+        drawn = self.sampler.take_drawn()
+        # The curve at N rollouts shows the policy that had consumed at most N: this batch is not in it yet.
+        self._curve_up_to(ledger.charged - 1)
+        lr = scheduled(self.config, (before + ledger.fraction) / 2)
+        result = update(self.policy, self.algorithm, groups, self.config, lr, self.max_new_tokens)
+        ledger.optimizer_steps += result.optimizer_steps
+        ledger.trained_tokens += result.trained_tokens
+        self.steps_log.append([step_row(self.step, ledger, lr, result, drawn.groups)])
+        self.rollouts_log.append(drawn.rows(self.step))
+        self.step += 1
+        self.cell.progress(ledger.rollouts - rollouts_before)
+
+    def _curve_up_to(self, charged: int) -> None:
+        """Make the curve evaluations that fall due at that consumption."""
+        while self.curve_done < len(self.curve) and self.curve[self.curve_done] <= charged:
+            self.cell.evaluate(f"curve-{self.curve[self.curve_done]:08d}")
+            self.curve_done += 1
+
+    def _milestone(self) -> int:
+        return int(self.cell.ledger.fraction * self.config.checkpoints)
+
+    def _save(self) -> None:
+        state = {
+            "ledger": self.cell.ledger.to_dict(),
+            "cursor": self.sampler.cursor,
+            "draws": self.sampler.draws,
+            "step": self.step,
+            "curve_done": self.curve_done,
+            "algorithm": self.algorithm.state_dict(),
+            "sizes": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
+        }
+        checkpoint.save(self.folder / "checkpoint", self.policy, state)
+
+    def _restore(self) -> dict[str, int]:
+        state = checkpoint.load(self.folder / "checkpoint", self.policy)
+        if state is None:
+            return {"steps": 0, "rollouts": 0}
+        self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
+        self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
+        self.step, self.curve_done = state["step"], state["curve_done"]
+        sizes: dict[str, int] = state["sizes"]
+        return sizes
+
+
+def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups: Sequence[Group]) -> dict[str, Any]:
+    """The metrics of one batch, over everything the policy drew for it (discarded groups included)."""
+    own = [rollout for group in groups for rollout in group.rollouts]
+    kinds = [group.kind for group in groups]
+    scores = [r.reward for r in own if r.reward is not None]
+    entropies = [entropy for r in own for entropy in r.entropies or ()]
+    return {
+        "step": step,
+        "rollouts": ledger.rollouts,
+        "generated_tokens": ledger.generated_tokens,
+        "reward_mean": float(np.mean(scores)) if scores else None,
+        "loss": result.loss,
+        "grad_norm": result.grad_norm,
+        "lr": lr,
+        "entropy": float(np.mean(entropies)) if entropies else None,
+        "clip_fraction": result.clip_fraction,
+        "kl": result.kl,
+        "signal_share": result.signal_share,
+        "groups": {kind: kinds.count(kind) for kind in ("all_right", "all_wrong", "mixed", "unscored")},
+        "length_mean": float(np.mean([len(r.tokens) for r in own])),
+        "truncated_share": float(np.mean([r.finish_reason == "length" for r in own])),
+        "distinct_answers_mean": float(np.mean([len({r.verdict.answer for r in group.rollouts}) for group in groups])),
+    }
+
+
+def _finish(folder: Path) -> None:
+    """Turn the finished rollout log into parquet and drop the checkpoint. Safe to repeat after a kill."""
+    log = folder / "rollouts.jsonl"
+    if log.exists():
+        table = pd.DataFrame(read_lines(log))
+        table["components"] = table["components"].map(dumps)
+        temporary = folder / "rollouts.parquet.tmp"
+        table.to_parquet(temporary, index=False)
+        temporary.replace(folder / "rollouts.parquet")
+        log.unlink()
+    for name in ("checkpoint", "checkpoint.old", "checkpoint.new"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def read_ledger(run: Path, label: str, seed: int) -> dict[str, Any] | None:
+    """The ledger of a finished cell, or None."""
+    path = run / "cells" / cell_name(label, seed) / "ledger.json"
+    return read_json(path) if path.exists() else None

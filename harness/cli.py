@@ -1,0 +1,137 @@
+"""The command line. Imports what a command needs when it runs, so that ``--help`` is quick and torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from groupwise.harness.errors import InputError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="groupwise",
+        description="Which group-based RL optimizer makes a language model reason better, given the same rollouts, "
+        "and is the difference real?",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train and evaluate every cell (algorithm x seed), then report")
+    run.add_argument("experiment", help="a TOML file, or a shipped experiment (see `groupwise experiments`)")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key, e.g. seeds=[0]")
+    run.add_argument("--out", type=Path, help="the run folder (default: runs/NAME)")
+    run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    run.add_argument("--data-dir", type=Path, help="folder with benchmark data (default: $GROUPWISE_DATA)")
+    run.set_defaults(handler=_run)
+
+    report = commands.add_parser("report", help="write the report of a run again, and print it")
+    report.add_argument("run", type=Path)
+    report.set_defaults(handler=_report)
+
+    for name, words in (
+        ("algorithms", "the optimizers"),
+        ("tasks", "the tasks"),
+        ("verifiers", "the verifiers"),
+    ):
+        listing = commands.add_parser(name, help=f"{words} there are; `{name} show NAME` for one")
+        listing.add_argument("action", nargs="?", choices=["show"])
+        listing.add_argument("name", nargs="?")
+        listing.add_argument("--json", action="store_true")
+        listing.set_defaults(handler=_listing)
+
+    shipped = commands.add_parser("experiments", help="the experiments there are")
+    shipped.add_argument("--json", action="store_true")
+    shipped.set_defaults(handler=_experiments)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit code: 0 done, 1 some cell failed, 2 bad input."""
+    options = parser().parse_args(arguments)
+    try:
+        handler: Any = options.handler
+        code: int = handler(options)
+        return code
+    except InputError as error:
+        print(f"groupwise: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("groupwise: interrupted; the same command with --resume goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from groupwise.harness.report import print_report
+    from groupwise.harness.run import RunFailed, run
+
+    try:
+        folder = run(options.experiment, options.set, options.out, options.resume, options.data_dir)
+    except RunFailed as error:
+        print(f"groupwise: {error}", file=sys.stderr)
+        return FAILED
+    print_report(folder)
+    print(f"report: {folder / 'report' / 'report.md'}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from groupwise.harness.report import print_report, write_report
+
+    if not (options.run / "manifest.json").is_file():
+        raise InputError(f"{options.run}: expected a run folder with a manifest.json")
+    try:
+        write_report(options.run)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    print_report(options.run)
+    return 0
+
+
+def _experiments(options: argparse.Namespace) -> int:
+    import tomllib
+
+    from groupwise.harness.experiment import shipped_experiments
+
+    rows = {name: tomllib.loads(text)["description"] for name, text in shipped_experiments().items()}
+    _print(rows, options.json)
+    return 0
+
+
+def _listing(options: argparse.Namespace) -> int:
+    """``algorithms``, ``tasks`` and ``verifiers``: all of them, or one."""
+    from groupwise.harness import listing
+
+    if options.action and not options.name:
+        raise InputError(f"{options.command} show: expected a name")
+    try:
+        data = listing.show(options.command, options.name) if options.name else listing.summaries(options.command)
+    except ValueError as error:
+        raise InputError(f"{options.command} show {options.name}: {error}") from error
+    _print(data, options.json)
+    return 0
+
+
+def _print(data: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(data, indent=1, ensure_ascii=False))
+        return
+    width = max(len(key) for key in data)
+    for key, value in data.items():
+        if isinstance(value, list):
+            value = "".join(f"\n    {item}" for item in value) or "none"
+        print(f"{key:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Evaluation: n samples of each held-out problem, one record a rollout, resumable in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from groupwise.harness.engine import TransformersEngine
+from groupwise.harness.records import Log, read_lines
+from groupwise.harness.sampler import Reader, draw, row_of
+from groupwise.tasks.base import Problem
+
+
+def evaluate(
+    engine: TransformersEngine,
+    reader: Reader,
+    problems: Sequence[Problem],
+    samples: int,
+    temperature: float,
+    seed: int,
+    path: Path,
+    progress: Callable[[int], None],
+) -> tuple[int, int]:
+    """Write ``path`` (JSON lines, in order of problem and sample), unless it is already whole.
+
+    The random numbers are those of (seed, problem, sample): the same for every optimizer and for the
+    base model. A killed evaluation leaves ``path.partial`` and goes on after its last whole batch of
+    problems. Returns rollouts and tokens, read back from the file, whoever generated them.
+    """
+    several = all(len(problem.answers) > 1 for problem in problems)  # a list task: every answer set is known
+    if not path.exists():
+        partial = path.with_name(path.name + ".partial")
+        per_batch = max(1, engine.rows // samples)
+        size, done = _whole_batches(partial, per_batch * samples)
+        log = Log(partial, size)
+        progress(done)
+        for start in range(done // samples, len(problems), per_batch):
+            batch = problems[start : start + per_batch]
+            work = [(problem, range(samples)) for problem in batch]
+            for problem, rollouts in zip(
+                batch, draw(engine, reader, work, "final", temperature, "evaluate", seed), strict=True
+            ):
+                valid = len(problem.answers) if several else None
+                log.append(row_of(rollout, valid_answers=valid) for rollout in rollouts)
+            log.sync()
+            progress(len(batch) * samples)
+        log.close()
+        partial.replace(path)
+    else:
+        progress(len(problems) * samples)
+    rows = read_lines(path)
+    return len(rows), sum(row["tokens"] for row in rows)
+
+
+def _whole_batches(path: Path, rows_per_batch: int) -> tuple[int, int]:
+    """Size in bytes, and rows, of the batches that a killed evaluation finished."""
+    if not path.exists():
+        return 0, 0
+    lines = path.read_bytes().split(b"\n")[:-1]
+    keep = len(lines) // rows_per_batch * rows_per_batch
+    return sum(len(line) + 1 for line in lines[:keep]), keep

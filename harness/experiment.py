@@ -1,0 +1,329 @@
+"""The experiment file: which optimizers, which model, which tasks, one budget, N seeds.
+
+Everything is checked here, before anything is drawn or written; each error is one line that names the
+file, the line and the key, and says what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from groupwise import algorithms, tasks
+from groupwise.algorithms.base import Algorithm
+from groupwise.harness.errors import InputError
+from groupwise.tasks.base import DataError, Problem, Task
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # both become parts of file names
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+BASE = "base"
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are errors: a misspelt key must never be a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoraConfig(Section):
+    """Low-rank adapters in place of full fine-tuning (Hu et al., 2106.09685)."""
+
+    rank: Positive = 16
+    alpha: Positive = 32
+
+
+class ModelConfig(Section):
+    """``name``: ``embedded``, a hub id, or a local folder. ``dtype``: of the matrix products; weights
+    and optimizer stay float32."""
+
+    name: str = "embedded"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: LoraConfig | None = None
+
+
+class TaskConfig(Section):
+    """A task by its registry name. ``problems``: take the first so many of the split; all if absent."""
+
+    name: str
+    split: str
+    problems: Positive | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def make(self) -> Task:
+        """The task with its options."""
+        return tasks.make(self.name, **self.options)
+
+
+class BudgetConfig(Section):
+    """One training budget for every optimizer."""
+
+    unit: Literal["rollouts", "generated_tokens"] = "rollouts"
+    total: Positive
+
+
+class SamplingConfig(Section):
+    """How completions are drawn. ``max_new_tokens`` absent: each task's own limit."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    max_new_tokens: Positive | None = None
+
+
+class TrainConfig(Section):
+    """What is the same for every optimizer: batches, the optimizer's learning rate and its schedule."""
+
+    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    problems_per_batch: Positive = 8
+    group_size: Annotated[int, Field(ge=2)] = 8
+    minibatches: Positive = 1
+    epochs: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Share = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    micro_batch_tokens: Positive = 16384
+    sampling: SamplingConfig = SamplingConfig()
+    checkpoints: Positive = 10
+    keep_weights: bool = True
+
+
+class WarmStartConfig(Section):
+    """Supervised fine-tuning on worked solutions, once, before every optimizer starts from the result."""
+
+    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    steps: Positive
+    batch_size: Positive = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
+
+
+class EvaluationConfig(Section):
+    """Held-out problems, ``samples`` completions each. ``curve_*``: the smaller evaluations while training,
+    at ``curve_points`` equal steps of the budget (the last one is the final evaluation)."""
+
+    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    samples: Positive = 8
+    k: Annotated[list[Positive], Field(min_length=1)] = [1]
+    curve_points: Positive = 1
+    curve_problems: Positive | None = None
+    curve_samples: Positive | None = None
+    sampling: SamplingConfig = SamplingConfig()
+
+    @field_validator("tasks")
+    @classmethod
+    def _named_once(cls, tables: list[TaskConfig]) -> list[TaskConfig]:
+        if len({table.name for table in tables}) < len(tables):
+            raise ValueError("each task once: records are kept by task name")
+        return tables
+
+    @model_validator(mode="after")
+    def _k_at_most_n(self) -> Self:
+        if max(self.k) > self.samples:
+            raise ValueError(f"k: {max(self.k)} is greater than samples = {self.samples}; pass@k needs n >= k")
+        if self.curve_samples is not None and self.curve_samples > self.samples:
+            raise ValueError(f"curve_samples: {self.curve_samples} is greater than samples = {self.samples}")
+        return self
+
+
+class ComputeConfig(Section):
+    """``threads`` per process decide the last bits of every sum, so they belong to the experiment;
+    ``processes`` (0: as many as the cores allow) do not change any number."""
+
+    threads: Positive = 1
+    processes: Annotated[int, Field(ge=0)] = 0
+    rows: Positive = 128
+    device: str = "cpu"
+
+
+class Experiment(Section):
+    """A whole experiment file."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    description: str = ""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    model: ModelConfig = ModelConfig()
+    budget: BudgetConfig
+    train: TrainConfig
+    warm_start: WarmStartConfig | None = None
+    evaluation: EvaluationConfig
+    compute: ComputeConfig = ComputeConfig()
+    algorithms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("each seed once")
+        return seeds
+
+    def algorithm(self, label: str) -> Algorithm:
+        """The optimizer behind a label. Raises ValueError for an unknown name or option."""
+        options = {"group_size": self.train.group_size, **self.algorithms[label]}
+        return algorithms.make(options.pop("name", label), **options)
+
+
+def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
+    """Read and check an experiment: a TOML file or the name of a shipped one, with ``key=value`` changes.
+
+    Returns the experiment and the text it came from. Raises InputError.
+    """
+    path = Path(source)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise InputError(f"{source}: no such experiment file")
+        text = path.read_text(encoding="utf-8")
+    else:
+        shipped = shipped_experiments()
+        if source not in shipped:
+            raise InputError(f"experiment {source!r}: expected a .toml file or one of {', '.join(shipped)}")
+        text = shipped[source]
+        source = f"{source}.toml"
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: not valid TOML: {error}") from error
+    for override in overrides:
+        _set(data, override)
+    try:
+        experiment = Experiment.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(part) for part in first["loc"]]
+        field, colon, words = _words(first).partition(": ")
+        if first["type"] == "value_error" and colon and field.isidentifier():
+            raise _problem(source, text, [*keys, field], words) from error
+        raise _problem(source, text, keys, _words(first)) from error
+    _check(experiment, source, text)
+    return experiment, text
+
+
+def shipped_experiments() -> dict[str, str]:
+    """Name -> TOML text of the experiments in the package."""
+    folder = resources.files("groupwise.harness.experiments")
+    files = [entry for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return {f.name.removesuffix(".toml"): f.read_text(encoding="utf-8") for f in sorted(files, key=lambda f: f.name)}
+
+
+def load_problems(config: TaskConfig, data_dir: Path | None) -> list[Problem]:
+    """The problems a task table asks for. Raises DataError or ValueError."""
+    return config.make().problems(config.split, data_dir)[: config.problems]
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    """Apply one ``--set a.b=value``; the value is read as JSON, or taken as a string."""
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {override}: expected key=value, as in train.learning_rate=1e-5")
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        data = data.setdefault(table, {})
+        if not isinstance(data, dict):
+            raise InputError(f"--set {override}: {table} is not a table")
+    try:
+        data[last] = json.loads(value)
+    except json.JSONDecodeError:
+        data[last] = value
+
+
+def _check(experiment: Experiment, source: str, text: str) -> None:
+    """What the types alone cannot say: registries, task options, and that one batch fits the budget."""
+    for label in experiment.algorithms:
+        if label == BASE or not LABEL.fullmatch(label):
+            expected = f"a label of letters, digits, _ and . other than {BASE!r}"
+            raise _problem(source, text, ["algorithms", label], f"expected {expected}")
+        try:
+            algorithm = experiment.algorithm(label)
+        except (ValueError, TypeError) as error:
+            raise _problem(source, text, ["algorithms", label], str(error)) from error
+        batch = experiment.train.problems_per_batch * algorithm.group_size
+        cost = batch if experiment.budget.unit == "rollouts" else batch * _longest(experiment)
+        if cost > experiment.budget.total:
+            words = f"{experiment.budget.total} {experiment.budget.unit} is less than one batch of {label} ({cost})"
+            raise _problem(source, text, ["budget", "total"], f"{words}; expected at least {cost}")
+    for key, config in task_tables(experiment):
+        try:
+            task = config.make()
+        except (ValueError, TypeError) as error:
+            raise _problem(source, text, [*key, "options" if config.options else "name"], str(error)) from error
+        if config.split not in task.splits:
+            words = f"{config.split!r} is not a split of {config.name}; expected one of {', '.join(task.splits)}"
+            raise _problem(source, text, [*key, "split"], words)
+
+
+def check_data(experiment: Experiment, source: str, data_dir: Path | None) -> None:
+    """Load every task once, so that missing data is one clear line before anything is made."""
+    for key, config in task_tables(experiment):
+        try:
+            if not load_problems(config, data_dir):
+                raise DataError("no problems")
+        except (DataError, ValueError) as error:
+            raise InputError(f"{source}: {'.'.join(key)} ({config.name}): {error}") from error
+
+
+def task_tables(experiment: Experiment) -> list[tuple[list[str], TaskConfig]]:
+    """Every task table of the file with the key under which it stands."""
+    warm = experiment.warm_start.tasks if experiment.warm_start else []
+    sections = {
+        "train": experiment.train.tasks,
+        "warm_start": warm,
+        "evaluation": experiment.evaluation.tasks,
+    }
+    return [
+        ([section, "tasks", str(index)], config)
+        for section, configs in sections.items()
+        for index, config in enumerate(configs)
+    ]
+
+
+def _longest(experiment: Experiment) -> int:
+    limit = experiment.train.sampling.max_new_tokens
+    return limit or max(config.make().max_new_tokens for config in experiment.train.tasks)
+
+
+def _words(error: Any) -> str:
+    """pydantic's message, in the words of someone who writes the file."""
+    if error["type"] == "extra_forbidden":
+        return "unknown key"
+    if error["type"] == "missing":
+        return "missing; this key is required"
+    words = str(error["msg"]).removeprefix("Value error, ")
+    return words if isinstance(error["input"], dict) else f"{words} (got {str(error['input'])[:60]!r})"
+
+
+def _problem(source: str, text: str, keys: list[str], words: str) -> InputError:
+    line = _line_of(text, keys)
+    key = ".".join(keys) or "experiment"
+    return InputError(f"{source}{f':{line}' if line else ''}: {key}: {words}")
+
+
+def _line_of(text: str, keys: list[str]) -> int | None:
+    """The line that holds the key (or its table), found by reading; None when it is not in the text.
+
+    A number in ``keys`` counts tables of the same name, as in ``train.tasks.1.name``.
+    """
+    table: list[str] = []
+    counts: dict[str, int] = {}
+    best: int | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.split("#")[0].strip()
+        if stripped.startswith("["):
+            name = stripped.strip("[] ")
+            table = name.split(".")
+            if stripped.startswith("[["):
+                counts[name] = counts.get(name, -1) + 1
+                table = [*table, str(counts[name])]
+            if keys[: len(table)] == table:
+                best = number
+        elif "=" in stripped:
+            key = stripped.split("=")[0].strip().strip('"').split(".")
+            if keys[: len(table) + len(key)] == table + key:
+                return number
+    return best

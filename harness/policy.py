@@ -1,0 +1,238 @@
+"""The policy being trained: log-probabilities of completions, and the optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from groupwise.algorithms.base import Algorithm, Batch, Group, Rollout, Totals
+from groupwise.harness.engine import autocast, left_pad
+from groupwise.harness.experiment import TrainConfig
+
+BETAS = (0.9, 0.999)
+
+
+class Policy:
+    """A causal language model with AdamW on its trainable parameters.
+
+    ``reference``: a frozen copy of the start for the KL term, kept only when an algorithm needs one;
+    with LoRA the model itself, adapters off, serves instead.
+    """
+
+    def __init__(self, model: Any, pad: int, dtype: torch.dtype, weight_decay: float) -> None:
+        self.model = model
+        self.pad = pad
+        self.dtype = dtype
+        self.reference: Any = None
+        self.trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(self.trainable.values(), lr=0.0, betas=BETAS, weight_decay=weight_decay)
+
+    def keep_reference(self) -> None:
+        """Freeze the policy as it is now as the reference of the KL term."""
+        if hasattr(self.model, "disable_adapter"):
+            return
+        import copy
+
+        self.reference = copy.deepcopy(self.model).requires_grad_(False)
+
+    def logprobs(self, rollouts: Sequence[Rollout], temperature: float, model: Any = None) -> Tensor:
+        """Log-probability of each completion token given its prefix, shape (rollouts, longest).
+
+        Prompts are padded on the left and completions on the right, so the answer starts in one column
+        and only its logits are computed. Padding holds 0.
+        """
+        width = max(len(r.tokens) for r in rollouts)
+        prompts, prompt_mask = left_pad([r.prompt_tokens for r in rollouts], self.pad, self.model.device)
+        rows = [list(r.tokens) + [self.pad] * (width - len(r.tokens)) for r in rollouts]
+        completions = torch.tensor(rows, device=self.model.device)
+        mask = self.mask(rollouts, width)
+        attention = torch.cat([prompt_mask, mask.long()], 1)
+        with autocast(self.dtype, self.model.device.type):
+            output = (model or self.model)(
+                input_ids=torch.cat([prompts, completions], 1),
+                attention_mask=attention,
+                position_ids=(attention.cumsum(1) - 1).clamp(min=0),
+                logits_to_keep=width + 1,
+                use_cache=False,
+            )
+        logits = output.logits[:, :-1].float() / temperature
+        taken = torch.log_softmax(logits, -1).gather(-1, completions[..., None])[..., 0]
+        result: Tensor = taken * mask
+        return result
+
+    def mask(self, rollouts: Sequence[Rollout], width: int) -> Tensor:
+        """1.0 on completion tokens, 0.0 on padding, shape (rollouts, width)."""
+        lengths = torch.tensor([len(r.tokens) for r in rollouts], device=self.model.device)
+        return (torch.arange(width, device=self.model.device)[None] < lengths[:, None]).float()
+
+    @torch.no_grad()
+    def scored(self, rollouts: Sequence[Rollout], temperature: float) -> Tensor:
+        """``logprobs`` of the policy as it is now, without gradient."""
+        return self.logprobs(rollouts, temperature)
+
+    @torch.no_grad()
+    def reference_logprobs(self, rollouts: Sequence[Rollout], temperature: float) -> Tensor:
+        """``logprobs`` of the reference model."""
+        if self.reference is None:
+            with self.model.disable_adapter():
+                return self.logprobs(rollouts, temperature)
+        return self.logprobs(rollouts, temperature, self.reference)
+
+    def step(self, learning_rate: float, max_grad_norm: float) -> float:
+        """Clip, step, forget the gradients. Returns the gradient norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), max_grad_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What one batch did to the policy; means over its optimizer steps. None: there was no step."""
+
+    optimizer_steps: int
+    trained_tokens: int
+    loss: float | None
+    grad_norm: float | None
+    clip_fraction: float | None
+    kl: float | None
+    signal_share: float | None
+
+
+def update(
+    policy: Policy,
+    algorithm: Algorithm,
+    groups: Sequence[Group],
+    config: TrainConfig,
+    lr: float,
+    max_new_tokens: int,
+) -> UpdateResult:
+    """Learn from one batch of groups: ``epochs`` passes of ``minibatches`` optimizer steps each.
+
+    Rollouts whose advantages are all zero add nothing to the gradient, so they are left out when no KL
+    term needs them; a minibatch with none left takes no step (AdamW's momentum would move the policy
+    on no evidence). Denominators are those of the whole minibatch either way.
+    """
+    if not groups:
+        return UpdateResult(0, 0, None, None, None, None, None)
+    advantages = algorithm.advantages(groups)
+    signal = np.any([array != 0 for array in advantages.values()], axis=0)
+    signal = signal if signal.ndim == 1 else signal.any(1)
+    rollouts = [r for group in groups for r in group.rollouts]
+    bounds = np.cumsum([0] + [len(group.rollouts) for group in groups])
+    share = float(np.mean([signal[a:b].any() for a, b in pairwise(bounds)]))
+    temperature = config.sampling.temperature
+    used = np.arange(len(rollouts)) if algorithm.kl_coef > 0 else np.flatnonzero(signal)
+    old = _old_logprobs(policy, rollouts, used, temperature)
+    parts = np.array_split(np.arange(len(groups)), min(config.minibatches, len(groups)))
+    metrics: list[dict[str, float]] = []
+    trained = 0
+    for _ in range(config.epochs):
+        for part in parts:
+            members = np.arange(bounds[part[0]], bounds[part[-1] + 1])
+            chosen = np.intersect1d(members, used)
+            if not len(chosen):
+                continue
+            totals = Totals(len(members), sum(len(rollouts[i].tokens) for i in members), max_new_tokens)
+            metrics.append(_gradient(policy, algorithm, rollouts, chosen, old, advantages, totals, config))
+            metrics[-1]["grad_norm"] = policy.step(lr, config.max_grad_norm)
+            trained += sum(len(rollouts[i].tokens) for i in chosen)
+
+    def mean(name: str) -> float | None:
+        values = [m[name] for m in metrics if name in m]
+        return float(np.mean(values)) if values else None
+
+    return UpdateResult(
+        len(metrics), trained, mean("loss"), mean("grad_norm"), mean("clip_fraction"), mean("kl"), share
+    )
+
+
+def _gradient(
+    policy: Policy,
+    algorithm: Algorithm,
+    rollouts: Sequence[Rollout],
+    chosen: np.ndarray[Any, Any],
+    old: Mapping[int, Tensor],
+    advantages: Mapping[str, np.ndarray[Any, Any]],
+    totals: Totals,
+    config: TrainConfig,
+) -> dict[str, float]:
+    """Accumulate the gradient of one minibatch in micro-batches of similar length."""
+    sums: dict[str, float] = {"loss": 0.0}
+    temperature = config.sampling.temperature
+    for rows in _micro_batches(rollouts, chosen, config.micro_batch_tokens):
+        members = [rollouts[i] for i in rows]
+        logprobs = policy.logprobs(members, temperature)
+        width = logprobs.shape[1]
+        reference = policy.reference_logprobs(members, temperature) if algorithm.kl_coef > 0 else None
+        batch = Batch(
+            logprobs=logprobs,
+            old_logprobs=torch.stack([torch.nn.functional.pad(old[i], (0, width - len(old[i]))) for i in rows]),
+            ref_logprobs=reference,
+            mask=policy.mask(members, width),
+            drawn=torch.tensor([r.logprobs is not None for r in members], device=logprobs.device),
+            totals=totals,
+        )
+        tensors = {
+            name: torch.as_tensor(array[rows], dtype=torch.float32, device=logprobs.device)
+            for name, array in advantages.items()
+        }
+        loss, extra = algorithm.loss(batch, tensors)
+        loss.backward()
+        sums["loss"] += float(loss.detach())
+        for name, value in extra.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if reference is not None:
+            delta = (reference - logprobs.detach()) * batch.mask
+            sums["kl"] = sums.get("kl", 0.0) + float((delta.exp() - delta - 1).sum()) / totals.tokens
+    return sums
+
+
+def _micro_batches(
+    rollouts: Sequence[Rollout], chosen: np.ndarray[Any, Any], tokens: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Rows in order of length, cut so that padded batches hold at most ``tokens`` (one row at least)."""
+    order = sorted(chosen.tolist(), key=lambda i: (len(rollouts[i].tokens), len(rollouts[i].prompt_tokens), i))
+    batch: list[int] = []
+    longest_prompt = longest = 0
+    for i in order:
+        prompt = max(longest_prompt, len(rollouts[i].prompt_tokens))
+        length = max(longest, len(rollouts[i].tokens))
+        if batch and (len(batch) + 1) * (prompt + length) > tokens:
+            yield np.array(batch)
+            batch, prompt, length = [], len(rollouts[i].prompt_tokens), len(rollouts[i].tokens)
+        batch.append(i)
+        longest_prompt, longest = prompt, length
+    yield np.array(batch)
+
+
+def _old_logprobs(
+    policy: Policy, rollouts: Sequence[Rollout], used: np.ndarray[Any, Any], temperature: float
+) -> dict[int, Tensor]:
+    """Log-probabilities at sampling time; a text that no policy drew is scored by the policy as it is now."""
+    old: dict[int, Tensor] = {}
+    for i in used.tolist():
+        rollout = rollouts[i]
+        if rollout.logprobs is None:
+            old[i] = policy.scored([rollout], temperature)[0]
+        else:
+            old[i] = torch.tensor(rollout.logprobs, device=policy.model.device)
+    return old
+
+
+def scheduled(config: TrainConfig, consumed: float) -> float:
+    """The learning rate when that share of the budget is consumed: a function of budget, never of steps."""
+    if consumed < config.warmup:
+        return config.learning_rate * (consumed / config.warmup)
+    progress = (consumed - config.warmup) / max(1.0 - config.warmup, 1e-9)
+    shapes = {"constant": 1.0, "linear": 1.0 - progress, "cosine": 0.5 * (1.0 + math.cos(math.pi * progress))}
+    return config.learning_rate * shapes[config.schedule]

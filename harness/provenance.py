@@ -1,0 +1,97 @@
+"""What a run was made with: code, libraries, machine, model, tasks, data. No times, no host names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from groupwise import verifiers
+from groupwise.harness.experiment import Experiment, load_problems, task_tables
+from groupwise.tasks.base import Problem
+from groupwise.tasks.overlap import overlap
+
+LIBRARIES = ("groupwise", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "peft", "gguf",
+             "sentence-transformers", "datasets")  # fmt: skip
+
+
+def provenance(experiment: Experiment, model: dict[str, str], data_dir: Path | None) -> dict[str, Any]:
+    """JSON data for the manifest."""
+    return {
+        "code": _git(),
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "processor": _processor(),
+        },
+        "engine": "transformers",
+        "model": {"name": experiment.model.name, **model},
+        "tasks": {".".join(key): _task(config, data_dir) for key, config in task_tables(experiment)},
+    }
+
+
+def overlaps(experiment: Experiment, data_dir: Path | None) -> dict[str, Any]:
+    """For each evaluation task, how much of it the training and warm-start problems share."""
+    sections = [experiment.train.tasks, experiment.warm_start.tasks if experiment.warm_start else []]
+    seen = [problem for tables in sections for table in tables for problem in load_problems(table, data_dir)]
+    return {table.name: asdict(overlap(seen, load_problems(table, data_dir))) for table in experiment.evaluation.tasks}
+
+
+def fingerprint(problems: Sequence[Problem]) -> str:
+    """sha256 over ids, prompts and answers: two runs with the same one asked the same questions."""
+    digest = hashlib.sha256()
+    for problem in problems:
+        digest.update(json.dumps([problem.id, problem.prompt, problem.answers]).encode())
+    return digest.hexdigest()
+
+
+def _task(config: Any, data_dir: Path | None) -> dict[str, Any]:
+    task, problems = config.make(), load_problems(config, data_dir)
+    return {
+        "name": task.name, "version": task.version, "split": config.split, "problems": len(problems),
+        "sha256": fingerprint(problems),
+        "verifier": task.verifier, "verifier_version": verifiers.get(task.verifier).version,
+    }  # fmt: skip
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and cleanliness of the checkout the code runs from; None when it was installed as a wheel."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _processor() -> str:
+    """The processor's model: float sums differ between kinds of processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,238 @@
+"""A whole run: check everything, make the folder, do every unit in a pool of processes, report."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import multiprocessing
+import os
+import platform
+import queue
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from groupwise.harness import experiment as experiments
+from groupwise.harness import worker
+from groupwise.harness.errors import InputError
+from groupwise.harness.experiment import BASE, Experiment
+from groupwise.harness.progress import Display
+from groupwise.harness.records import dumps, read_json, write_json, write_text
+from groupwise.harness.worker import Unit
+
+SCHEMA_VERSION = 1
+POLL_SECONDS = 0.2
+
+
+class RunFailed(Exception):
+    """Some units of a run failed; what is done is on disk and ``--resume`` goes on."""
+
+
+def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_dir: Path | None) -> Path:
+    """Run an experiment and write its report. Returns the run folder.
+
+    Raises InputError before anything is written when the experiment, its data or its model are not
+    usable; RunFailed when units failed.
+    """
+    experiment, text = experiments.load(source, overrides)
+    experiments.check_data(experiment, source, data_dir)
+    from groupwise.harness.loading import resolve
+    from groupwise.harness.provenance import overlaps, provenance
+
+    folder = out or Path("runs") / experiment.name
+    if folder.exists() and not (resume and (folder / "manifest.json").exists()):
+        hint = "it has no manifest.json, so it is not a run" if resume else "add --resume, or choose another --out"
+        raise InputError(f"{folder}: exists already; {hint}")
+    _, model = resolve(experiment.model.name, experiment.model.revision)
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "name": experiment.name,
+        "status": "running",
+        "experiment": experiment.model_dump(mode="json"),
+        "cells": [],
+        "recipes": {label: _recipe(experiment, label) for label in experiment.algorithms},
+        "overlap": overlaps(experiment, data_dir),
+        "provenance": provenance(experiment, model, data_dir),
+    }
+    if folder.exists():
+        _same_experiment(folder, manifest)
+    else:
+        _make(folder, manifest, text)
+    with _locked(folder):
+        failures = _work(experiment, folder, data_dir)
+        _close(folder, manifest, experiment, failures)
+        from groupwise.harness.report import write_report
+
+        if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
+            write_report(folder)
+    if failures:
+        first, reason = next(iter(failures.items()))
+        raise RunFailed(f"{folder}: {len(failures)} of {len(_units(experiment))} units failed; {first}: {reason}")
+    return folder
+
+
+def _units(experiment: Experiment) -> list[Unit]:
+    """Everything that has to be done, seed by seed, so that a run cut short is still balanced."""
+    units = [Unit("warm_start")] if experiment.warm_start else []
+    for seed in experiment.seeds:
+        units.append(Unit("base", BASE, seed))
+        units.extend(Unit("cell", label, seed) for label in experiment.algorithms)
+    return units
+
+
+def _sizes(experiment: Experiment, data_dir: Path | None) -> dict[str, int]:
+    """How many rollouts each unit will make, for the progress display."""
+    config = experiment.evaluation
+    held_out = [len(experiments.load_problems(table, data_dir)) for table in config.tasks]
+    final = sum(held_out) * config.samples
+    curve = sum(min(n, config.curve_problems or n) for n in held_out) * (config.curve_samples or config.samples)
+    training = experiment.budget.total
+    if experiment.budget.unit == "generated_tokens":
+        training //= max(config_.make().max_new_tokens for config_ in experiment.train.tasks)
+    sizes = {}
+    for unit in _units(experiment):
+        if unit.kind == "warm_start":
+            sizes[unit.name] = experiment.warm_start.steps if experiment.warm_start else 0
+        else:
+            sizes[unit.name] = final + (unit.kind == "cell") * (training + curve * (config.curve_points - 1))
+    return sizes
+
+
+def _work(experiment: Experiment, folder: Path, data_dir: Path | None) -> dict[str, str]:
+    """Do every unit; returns unit name -> reason for those that failed. The warm start goes first."""
+    threads = experiment.compute.threads
+    processes = experiment.compute.processes or max(1, (os.cpu_count() or 1) // threads)
+    os.environ.update(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
+    context = multiprocessing.get_context("spawn")
+    reports: Any = context.Queue()
+    units = _units(experiment)
+    failures: dict[str, str] = {}
+    with (
+        Display(_sizes(experiment, data_dir)) as display,
+        (folder / "timings.jsonl").open("a", encoding="utf-8") as timings,
+        ProcessPoolExecutor(processes, context, worker.start, (reports, threads)) as pool,
+    ):
+        for stage in (
+            [u for u in units if u.kind == "warm_start"],
+            [u for u in units if u.kind != "warm_start"],
+        ):
+            if failures:
+                return failures | {unit.name: "the warm start failed" for unit in stage}
+            started = {pool.submit(_timed, unit, experiment, folder, data_dir): unit for unit in stage}
+            _follow(started, reports, display, timings, failures)
+    return failures
+
+
+def _timed(unit: Unit, experiment: Experiment, folder: Path, data_dir: Path | None) -> float:
+    start = time.monotonic()
+    worker.work(unit, experiment, folder, data_dir)
+    return time.monotonic() - start
+
+
+def _follow(
+    pending: dict[Future[float], Unit],
+    reports: Any,
+    display: Display,
+    timings: TextIO,
+    failures: dict[str, str],
+) -> None:
+    """Show progress until all are done; note times and failures."""
+    while pending:
+        done, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        while True:
+            try:
+                display.advance(*reports.get_nowait())
+            except queue.Empty:
+                break
+        for future in done:
+            unit = pending.pop(future)
+            error = future.exception()
+            if error is None:
+                row = {
+                    "unit": unit.name,
+                    "seconds": future.result(),
+                    "finished": time.time(),
+                    "host": platform.node(),
+                }
+                timings.write(dumps(row) + "\n")
+                timings.flush()
+            else:
+                failures[unit.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            display.finish(unit.name)
+
+
+def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
+    """The recipe of a label with its options, as it is printed into tables."""
+    algorithm = experiment.algorithm(label)
+    recipe = asdict(algorithm.recipe)
+    deviations = list(recipe["deviations"])
+    return {
+        **recipe,
+        "deviations": deviations,
+        "algorithm": algorithm.name,
+        "formula": algorithm.recipe.formula(),
+    }
+
+
+def _make(folder: Path, manifest: dict[str, Any], text: str) -> None:
+    folder.mkdir(parents=True)
+    write_text(folder / "experiment.toml", text)
+    write_json(folder / "manifest.json", manifest)
+
+
+def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
+    """Refuse to resume with another experiment: half of its cells would be of one kind, half of another."""
+    before = read_json(folder / "manifest.json")
+    if before.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}/manifest.json: schema_version {before.get('schema_version')}; expected {SCHEMA_VERSION}"
+        )
+    for section in ("experiment", "recipes"):
+        old, new = _flat(before[section]), _flat(json.loads(json.dumps(manifest[section])))
+        if section == "experiment":  # does not change any number
+            old.pop("compute.processes", None), new.pop("compute.processes", None)
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if changed:
+            raise InputError(
+                f"{folder}/manifest.json: {changed[0]}: the run was made with {old.get(changed[0])!r}, "
+                f"not {new.get(changed[0])!r}; resume with the same experiment"
+            )
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix[:-1]: data}
+    return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
+
+
+def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]) -> None:
+    """The manifest of a finished run, with every cell's status and ledger."""
+    cells = []
+    for unit in _units(experiment):
+        if unit.kind == "cell":
+            path = folder / "cells" / f"{unit.label}-seed{unit.seed}" / "ledger.json"
+            cells.append({
+                "label": unit.label, "algorithm": experiment.algorithm(unit.label).name, "seed": unit.seed,
+                "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,
+            })  # fmt: skip
+    status = "failed" if failures else "done"
+    write_json(folder / "manifest.json", {**manifest, "status": status, "cells": cells})
+
+
+class _locked:
+    """Holds the run folder for this process; the lock dies with its owner."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.file = (self.folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(f"{self.folder}: another process is at work on this run") from error
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()

@@ -1,0 +1,209 @@
+"""The only way to a rollout: it draws, has the rollout graded, and charges the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from groupwise import verifiers
+from groupwise.algorithms.base import Group, Rollout, Stage
+from groupwise.algorithms.base import Problem as AnyProblem
+from groupwise.harness import embedders
+from groupwise.harness.budget import BudgetExceeded, Ledger
+from groupwise.harness.engine import Completion, Request, TransformersEngine
+from groupwise.harness.loading import encode_completion, encode_prompt
+from groupwise.harness.seeds import generator, uniforms
+from groupwise.tasks.base import Problem
+
+
+class Reader:
+    """Prompts as tokens, completions as text, and which limits and verifier each task has."""
+
+    def __init__(self, tokenizer: Any, verifier_of: dict[str, str], limit_of: dict[str, int]) -> None:
+        self.tokenizer = tokenizer
+        self.verifier_of = verifier_of
+        self.limit_of = limit_of
+        self._prompts: dict[str, tuple[int, ...]] = {}
+
+    def prompt(self, problem: Problem) -> tuple[int, ...]:
+        """The prompt's tokens, encoded once."""
+        if problem.id not in self._prompts:
+            self._prompts[problem.id] = encode_prompt(self.tokenizer, problem.prompt)
+        return self._prompts[problem.id]
+
+    def rollout(self, problem: Problem, index: int, stage: Stage, completion: Completion) -> Rollout:
+        """A completion, decoded and graded."""
+        text = self.tokenizer.decode(completion.tokens, skip_special_tokens=True)
+        return Rollout(
+            problem_id=problem.id, index=index, stage=stage, prompt_tokens=self.prompt(problem),
+            tokens=completion.tokens, logprobs=completion.logprobs, text=text,
+            finish_reason=completion.finish_reason, entropies=completion.entropies,
+            verdict=verifiers.grade(self.verifier_of[problem.task], text, problem.answers),
+        )  # fmt: skip
+
+    def reference(self, problem: Problem, index: int) -> Rollout:
+        """The worked solution, encoded and graded like an answer. Raises ValueError if there is none."""
+        if problem.solution is None:
+            raise ValueError(f"{problem.id} has no worked solution")
+        verdict = verifiers.grade(self.verifier_of[problem.task], problem.solution, problem.answers)
+        return Rollout(
+            problem_id=problem.id, index=index, stage="reference", prompt_tokens=self.prompt(problem),
+            tokens=encode_completion(self.tokenizer, problem.solution), logprobs=None, text=problem.solution,
+            finish_reason="stop", verdict=verdict,
+        )  # fmt: skip
+
+
+def draw(
+    engine: TransformersEngine,
+    reader: Reader,
+    work: Sequence[tuple[Problem, range]],
+    stage: Stage,
+    temperature: float,
+    *address: str | int,
+) -> list[list[Rollout]]:
+    """Sample the given indices of each problem; problems of different length limits in turn.
+
+    The random numbers of a rollout are those of (``address``, problem id, index).
+    """
+    results: list[list[Rollout]] = [[] for _ in work]
+    for limit in sorted({reader.limit_of[problem.task] for problem, _ in work}):
+        chosen = [i for i, (problem, _) in enumerate(work) if reader.limit_of[problem.task] == limit]
+        requests = [
+            Request(
+                reader.prompt(work[i][0]),
+                np.stack([uniforms(limit, *address, work[i][0].id, index) for index in work[i][1]]),
+            )
+            for i in chosen
+        ]
+        for i, completions in zip(chosen, engine.sample(requests, limit, temperature), strict=True):
+            problem, indices = work[i]
+            pairs = zip(indices, completions, strict=True)
+            results[i] = [reader.rollout(problem, index, stage, completion) for index, completion in pairs]
+    return results
+
+
+@dataclass
+class Drawn:
+    """What was drawn for one batch: every group, the references, and which groups were thrown away."""
+
+    groups: list[Group] = field(default_factory=list)
+    references: list[Rollout] = field(default_factory=list)
+    discarded: set[int] = field(default_factory=set)
+
+    def rows(self, step: int) -> Iterator[dict[str, object]]:
+        """One record for each rollout."""
+        for group in self.groups:
+            for rollout in group.rollouts:
+                yield row_of(rollout, step=step, discarded=id(group) in self.discarded)
+        for rollout in self.references:
+            yield row_of(rollout, step=step, discarded=False)
+
+
+class TrainingSampler:
+    """Implements ``algorithms.base.Sampler`` for one cell.
+
+    Problems come in one order for all optimizers of a seed: a fresh permutation each pass. ``draws``
+    counts the rollouts drawn for each problem so far, which numbers them: two optimizers that come to
+    the n-th rollout of a problem use the same random numbers.
+    """
+
+    def __init__(
+        self,
+        engine: TransformersEngine,
+        reader: Reader,
+        problems: Sequence[Problem],
+        ledger: Ledger,
+        temperature: float,
+        seed: int,
+    ) -> None:
+        self.engine = engine
+        self.reader = reader
+        self.problems = problems
+        self.ledger = ledger
+        self.temperature = temperature
+        self.seed = seed
+        self.cursor = 0
+        self.draws: dict[str, int] = {}
+        self.drawn = Drawn()
+        self._by_id = {problem.id: problem for problem in problems}
+        self._longest = max(reader.limit_of[problem.task] for problem in problems)
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+
+    def next_problems(self, n: int) -> list[Problem]:
+        """The next n problems of the training order."""
+        chosen = []
+        for _ in range(n):
+            lap, place = divmod(self.cursor, len(self.problems))
+            if self._order is None or self._order[0] != lap:
+                self._order = (lap, generator("order", self.seed, lap).permutation(len(self.problems)))
+            chosen.append(self.problems[int(self._order[1][place])])
+            self.cursor += 1
+        return chosen
+
+    def affords(self, rollouts: int) -> bool:
+        """Whether the budget covers that many more rollouts."""
+        return self.ledger.affords(rollouts, self._longest)
+
+    def sample(self, problems: Sequence[AnyProblem], n: int) -> list[Group]:
+        """n rollouts for each problem. Raises BudgetExceeded, with nothing drawn, if they do not fit."""
+        if not self.affords(len(problems) * n):
+            raise BudgetExceeded(f"{len(problems) * n} rollouts asked for")
+        known = [self._by_id[problem.id] for problem in problems]
+        work = []
+        for problem in known:
+            first = self.draws.get(problem.id, 0)
+            self.draws[problem.id] = first + n
+            work.append((problem, range(first, first + n)))
+        drawn = draw(self.engine, self.reader, work, "final", self.temperature, "train", self.seed)
+        groups = [Group(problem, tuple(rollouts)) for problem, rollouts in zip(known, drawn, strict=True)]
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        self.ledger.charge("final", len(rollouts), sum(len(r.tokens) for r in rollouts))
+        self.ledger.verifier_calls += len(rollouts)
+        self.drawn.groups.extend(groups)
+        return groups
+
+    def discard(self, groups: Sequence[Group]) -> None:
+        """Book drawn groups as discarded."""
+        gone = [rollout for group in groups for rollout in group.rollouts]
+        self.ledger.move("final", "discarded", len(gone), sum(len(r.tokens) for r in gone))
+        self.drawn.discarded.update(id(group) for group in groups)
+
+    def reference(self, problem: AnyProblem, index: int) -> Rollout:
+        """The worked solution as a rollout, charged as reference tokens."""
+        rollout = self.reader.reference(self._by_id[problem.id], index)
+        self.ledger.charge("reference", 1, len(rollout.tokens))
+        self.ledger.verifier_calls += 1
+        self.drawn.references.append(rollout)
+        return rollout
+
+    def embed(self, texts: Sequence[str], embedder: str) -> NDArray[np.float64]:
+        """Unit-norm embeddings of texts, shape (texts, d)."""
+        return embedders.embed(texts, embedder)
+
+    def take_drawn(self) -> Drawn:
+        """What was drawn since the last call."""
+        drawn, self.drawn = self.drawn, Drawn()
+        return drawn
+
+
+def row_of(rollout: Rollout, **extra: object) -> dict[str, object]:
+    """A rollout as a record: enough to grade it again and recompute every number without a model."""
+    verdict = rollout.verdict
+    return {
+        "problem": rollout.problem_id,
+        "sample": rollout.index,
+        "stage": rollout.stage,
+        **extra,
+        "answer": verdict.answer,
+        "score": verdict.score,
+        "reason": getattr(verdict, "reason", None),
+        "method": getattr(verdict, "method", None),
+        "finish_reason": rollout.finish_reason,
+        "tokens": len(rollout.tokens),
+        "text": rollout.text,
+        "components": dict(verdict.components),
+    }

@@ -1,0 +1,70 @@
+"""Supervised fine-tuning on worked solutions, once for a whole run: every optimizer starts from its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from groupwise.algorithms.base import Rollout
+from groupwise.harness.experiment import Experiment
+from groupwise.harness.loading import load_model
+from groupwise.harness.policy import Policy
+from groupwise.harness.records import write_json
+from groupwise.harness.sampler import Reader
+from groupwise.harness.seeds import generator
+from groupwise.tasks.base import Problem
+
+LOSSES = "losses.json"
+
+
+def warm_start(
+    experiment: Experiment, problems: Sequence[Problem], folder: Path, progress: Callable[[int], None]
+) -> None:
+    """Minimise the token-mean negative log-likelihood of the solutions; save the model to ``folder``.
+
+    Batches walk through seeded permutations of the problems; the learning rate falls linearly to zero.
+    """
+    config = experiment.warm_start
+    if config is None or folder.exists():
+        return
+    model, tokenizer = load_model(experiment.model)
+    model.to(experiment.compute.device)  # type: ignore[arg-type]
+    dtype = getattr(torch, experiment.model.dtype)
+    policy = Policy(model, pad_of(tokenizer), dtype, weight_decay=0.0)
+    tasks = [table.make() for table in config.tasks]
+    reader = Reader(tokenizer, {task.name: task.verifier for task in tasks}, {})
+    losses = []
+    for step in range(config.steps):
+        batch = [reader.reference(problems[i], 0) for i in _batch(len(problems), config.batch_size, step)]
+        losses.append(_step(policy, batch, config.learning_rate * (1 - step / config.steps)))
+        progress(1)
+    fresh = folder.with_name(folder.name + ".new")
+    model.save_pretrained(fresh)
+    write_json(fresh / LOSSES, {"losses": losses})
+    fresh.rename(folder)
+
+
+def _batch(problems: int, size: int, step: int) -> list[int]:
+    """Indices of the problems of one step."""
+    chosen = []
+    for place in range(step * size, (step + 1) * size):
+        lap, index = divmod(place, problems)
+        chosen.append((lap, index))
+    orders = {lap: generator("warm_start", lap).permutation(problems) for lap in {lap for lap, _ in chosen}}
+    return [int(orders[lap][index]) for lap, index in chosen]
+
+
+def _step(policy: Policy, batch: Sequence[Rollout], lr: float) -> float:
+    tokens = sum(len(rollout.tokens) for rollout in batch)
+    loss = -policy.logprobs(batch, temperature=1.0).sum() / tokens
+    loss.backward()
+    policy.step(lr, max_grad_norm=1.0)
+    return float(loss.detach())
+
+
+def pad_of(tokenizer: object) -> int:
+    """The padding token; any token serves, padding is masked, so the end of sequence stands in."""
+    pad = getattr(tokenizer, "pad_token_id", None)
+    return int(pad if pad is not None else getattr(tokenizer, "eos_token_id"))  # noqa: B009

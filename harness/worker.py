@@ -1,0 +1,74 @@
+"""What runs in a worker process: one unit of a run (the warm start, a base evaluation, or a cell)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from typing import Any, Literal
+
+from groupwise.harness.experiment import Experiment, load_problems
+
+_reports: Any = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of a run that one process does."""
+
+    kind: Literal["warm_start", "base", "cell"]
+    label: str = ""
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.kind if self.kind == "warm_start" else f"{self.label} seed {self.seed}"
+
+
+def start(reports: Any, threads: int) -> None:
+    """Set up a worker: its threads, its way to report, and its end when the parent dies."""
+    global _reports
+    _reports = reports
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def _die_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, and they must not go on writing beside a resumed run."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def work(unit: Unit, experiment: Experiment, run: Path, data_dir: Path | None) -> None:
+    """Do one unit; everything it makes is on disk when it returns."""
+    report = _reporter(unit)
+    if unit.kind == "warm_start":
+        from groupwise.harness.warmstart import warm_start
+
+        tables = experiment.warm_start.tasks if experiment.warm_start else []
+        problems = [p for table in tables for p in load_problems(table, data_dir) if p.solution is not None]
+        warm_start(experiment, problems, run / "warm_start", report)
+        return
+    from groupwise.harness.cell import run_base, run_cell
+
+    if unit.kind == "base":
+        run_base(experiment, run, unit.seed, data_dir, report)
+    else:
+        run_cell(experiment, run, unit.label, unit.seed, data_dir, report)
+
+
+def _reporter(unit: Unit) -> Callable[[int], None]:
+    def report(rollouts: int) -> None:
+        if rollouts:
+            _reports.put((unit.name, rollouts))
+
+    return report
