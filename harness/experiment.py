@@ -97,11 +97,15 @@ class TrainConfig(Section):
 
 
 class WarmStartConfig(Section):
-    """Supervised fine-tuning on worked solutions, once, before every optimizer starts from the result."""
+    """Supervised fine-tuning on worked solutions, once, before every optimizer starts from the result.
+
+    It runs alone, so it may have ``threads`` of its own.
+    """
 
     tasks: Annotated[list[TaskConfig], Field(min_length=1)]
     steps: Positive
     batch_size: Positive = 16
+    threads: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-5
 
 

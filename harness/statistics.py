@@ -207,7 +207,9 @@ def _design(found: Spread) -> str:
     return "clustered by problem (one seed)" if found.problems > 1 else "over seeds (one problem)"
 
 
-def proportion(values: ArrayLike, samples: int, *, level: float = LEVEL, cap: bool = True) -> Estimate:
+def proportion(
+    values: ArrayLike, samples: int, *, level: float = LEVEL, cap: bool = True, units: int | None = None
+) -> Estimate:
     """Mean of cell proportions (P, S) in [0, 1] with the Korn-Graubard interval.
 
     samples: scored rollouts behind the table. cap: never claim more than that many independent samples (right
@@ -227,7 +229,7 @@ def proportion(values: ArrayLike, samples: int, *, level: float = LEVEL, cap: bo
     elif found.problems == 1 and found.seeds == 1:
         size, method = float(samples), "Clopper-Pearson over samples (one problem, one seed)"
     else:
-        size, method = float(_units(found)), "no variation seen; Clopper-Pearson on the number of problems"
+        size, method = float(units or _units(found)), "no variation seen; Clopper-Pearson on the number of units"
     hits = mean * size
     low = float(stats.beta.ppf(tail, hits, size - hits + 1)) if hits > 0 else 0.0
     high = float(stats.beta.isf(tail, hits + 1, size - hits)) if size - hits > 0 else 1.0

@@ -51,12 +51,16 @@ def _die_with_parent() -> None:
 def work(unit: Unit, experiment: Experiment, run: Path, data_dir: Path | None) -> None:
     """Do one unit; everything it makes is on disk when it returns."""
     report = _reporter(unit)
-    if unit.kind == "warm_start":
+    if unit.kind == "warm_start" and experiment.warm_start is not None:
+        import torch
+
         from groupwise.harness.warmstart import warm_start
 
-        tables = experiment.warm_start.tasks if experiment.warm_start else []
+        torch.set_num_threads(experiment.warm_start.threads)
+        tables = experiment.warm_start.tasks
         problems = [p for table in tables for p in load_problems(table, data_dir) if p.solution is not None]
         warm_start(experiment, problems, run / "warm_start", report)
+        torch.set_num_threads(experiment.compute.threads)
         return
     from groupwise.harness.cell import run_base, run_cell
 
