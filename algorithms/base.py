@@ -1,7 +1,7 @@
 """The contract of a group-based optimizer: rollouts, groups, the recipe, and three hooks.
 
     collect(problems, sampler) -> groups          which rollouts are drawn
-    advantages(groups)         -> named arrays    what each rollout (or token) is worth
+    advantages(groups)         -> named arrays    what each rollout is worth
     loss(batch, advantages)    -> scalar, metrics how the policy moves
 
 Every draw goes through the sampler, and the sampler charges the budget: an algorithm cannot get a free
@@ -11,14 +11,17 @@ tensors and only uses their methods, so that nothing here imports torch.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from groupwise.algorithms.ingredients import clip, groups as group_stats
+from groupwise.algorithms.ingredients import clip
+from groupwise.algorithms.ingredients import groups as group_stats
+from groupwise.algorithms.options import about, check
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +90,7 @@ class Group:
     @property
     def rewards(self) -> Array:
         """Scores as float64, shape (rollouts,); NaN stands for a rollout that was not scored."""
-        return np.array([np.nan if r.reward is None else r.reward for r in self.rollouts])
+        return np.array([np.nan if r.reward is None else r.reward for r in self.rollouts], dtype=np.float64)
 
     @property
     def kind(self) -> Literal["all_right", "all_wrong", "mixed", "unscored"]:
@@ -145,8 +148,9 @@ class Batch:
     """A micro-batch as the loss sees it. Tensors are (rollouts, tokens), padded on the right.
 
     ``logprobs`` carry the gradient. ``old_logprobs`` are those at sampling time (for a reference text:
-    those of the policy when the batch was drawn). ``mask`` is 1.0 on completion tokens, 0.0 on padding.
-    ``drawn`` is (rollouts,), True where the policy drew the text itself.
+    those of the policy when the batch was drawn). ``mask`` is 1.0 on completion tokens, 0.0 on padding,
+    where the log-probabilities may be anything finite.
+    ``drawn`` is (rollouts,), boolean, True where the policy drew the text itself.
     """
 
     logprobs: Tensor
@@ -159,7 +163,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that makes one "GRPO" differ from another, in words that can be printed as a formula."""
+    """Everything that makes one "GRPO" differ from another, in words that can be printed as a formula.
+
+    ``baseline`` is the numerator of the advantage, ``scale`` its denominator ("1" for none), both over
+    ``normalised_over``. ``signal_free`` says what happens to groups whose rewards are all equal.
+    ``reconstruction`` marks what is not known from a primary source.
+    """
 
     title: str
     citation: str
@@ -188,35 +197,67 @@ class Recipe:
 Advantages = Mapping[str, Array]
 
 
-@dataclass(frozen=True)
-class Algorithm:
+@dataclass(frozen=True, kw_only=True)
+class Algorithm(ABC):
     """Plain GRPO in all three hooks; each optimizer overrides what its paper changes.
 
-    ``group_size`` rollouts are drawn for a problem. ``kl_coef`` > 0 adds the k3 estimate of
-    KL(policy || reference) to the loss, and makes the harness keep a reference model.
+    The fields are the hyper-parameters; a value that is not accepted raises ValueError at construction.
     """
 
     name: ClassVar[str]
-    group_size: int = field(default=8, kw_only=True)
-    kl_coef: float = field(default=0.0, kw_only=True)
-    epsilon: float = field(default=0.2, kw_only=True)
+
+    group_size: int = field(default=8, metadata=about("rollouts drawn for each problem", "TRL num_generations", low=2))
+    kl_coef: float = field(
+        default=0.0,
+        metadata=about(
+            "weight of the k3 estimate of KL(policy || reference) in the loss; needs a reference model",
+            "TRL beta; GRPO's paper has 0.04",
+            low=0,
+        ),
+    )
+    epsilon: float = field(
+        default=0.2,
+        metadata=about("the ratio is clipped below 1 - epsilon, and above 1 + epsilon", "TRL, verl", above=0),
+    )
+    std_eps: float = field(
+        default=1e-4,
+        metadata=about("added to the standard deviation that divides the advantage", "TRL", low=0),
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            check(self.name, option, getattr(self, option.name))
 
     @property
+    @abstractmethod
     def recipe(self) -> Recipe:
-        raise NotImplementedError
+        """What this instance does, with its hyper-parameters filled in."""
 
     def collect(self, problems: Sequence[Problem], sampler: Sampler) -> list[Group]:
-        """One group of ``group_size`` rollouts for each problem."""
+        """The groups to learn from; an empty list means no update. Here: one group for each problem."""
         return sampler.sample(problems, self.group_size)
 
     def advantages(self, groups: Sequence[Group]) -> Advantages:
-        """(r - mean) / (std + 1e-4) in each group (ddof 1); arrays are flat in rollout order."""
-        return {"advantage": np.concatenate([group_stats.standardise(g.rewards) for g in groups])}
+        """What each rollout is worth: named float64 arrays, each (rollouts of the batch,).
+
+        They are flat, in the order of the groups and of the rollouts within a group. Values are finite, and
+        0 for a rollout that was not scored. The names are the algorithm's own, read by its ``loss``. Every
+        array is an advantage: a rollout carries a signal when it is non-zero in any of them, and only such
+        rollouts move the policy while ``kl_coef`` is 0.
+
+        Here: "advantage" = (r - mean) / (std + std_eps) within the group, ddof 1.
+        """
+        return {"advantage": group_stats.flatten(self._standardise(group.rewards) for group in groups)}
 
     def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Clipped token-level surrogate, mean over each sequence's tokens, then over sequences."""
+        """The micro-batch's part of the batch's loss, and of its metrics; parts add up to the whole.
+
+        ``advantages`` holds this micro-batch's slice of each array, (rollouts,). Here: the clipped
+        token-level surrogate, averaged over each rollout's tokens, then over rollouts.
+        """
         ratio = clip.token_ratio(batch.logprobs, batch.old_logprobs)
-        per_token, clipped = clip.surrogate(ratio, advantages["advantage"][:, None], self.epsilon, self.epsilon)
+        advantage = advantages["advantage"][:, None]
+        per_token, clipped = clip.surrogate(ratio, advantage, self.epsilon, self.epsilon)
         per_token = per_token + clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
         loss = clip.mean_of_sequence_means(per_token, batch.mask, batch.totals)
         return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
@@ -224,3 +265,24 @@ class Algorithm:
     def state_dict(self) -> dict[str, Any]:
         """What has to survive a resume; nothing unless the algorithm keeps a history."""
         return {}
+
+    def _standardise(self, rewards: Array) -> Array:
+        return group_stats.standardise(rewards, eps=self.std_eps)
+
+    @property
+    def _plain_recipe(self) -> Recipe:
+        """The recipe of the three hooks as they are here, to be changed where an optimizer differs."""
+        return Recipe(
+            title="GRPO: Group Relative Policy Optimization",
+            citation="Shao et al. 2024, arXiv:2402.03300",
+            baseline="(r - mean r)",
+            scale=f"(std with ddof 1 + {self.std_eps:g})",
+            normalised_over="group",
+            ratio="token",
+            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon:g}]",
+            aggregation="mean over each rollout's tokens, then over rollouts",
+            kl=f"{self.kl_coef:g} x k3 estimate in the loss" if self.kl_coef else "none",
+            sampling=f"{self.group_size} rollouts for each problem",
+            signal_free="advantage 0",
+            supervision="verdict only",
+        )

@@ -1,0 +1,101 @@
+"""DAPO, Decoupled Clip and Dynamic Sampling Policy Optimization: Yu et al., arXiv:2503.14476."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Problem, Recipe, Sampler
+from groupwise.algorithms.ingredients import clip
+from groupwise.algorithms.ingredients import groups as group_stats
+from groupwise.algorithms.options import about
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DAPO(Algorithm):
+    """GRPO with a wider upper clip, a token-level loss, and batches filled with groups that have contrast.
+
+        A_i  = (r_i - mean r) / (std r + std_eps)              within the group
+        loss = sum_i,t -min(rho A_i, clip(rho, 1 - epsilon, 1 + epsilon_high) A_i) / tokens of the batch
+        r_i  = score_i + clip((overlong_limit - overlong_cache - length_i) / overlong_cache, -1, 0)
+               (the second term only if overlong_limit > 0)
+
+    Groups without signal (scores all equal) are discarded, and further batches of problems are drawn until
+    there are as many groups as were asked for, ``max_draws`` draws were made, or the next draw does not fit
+    the budget. Whatever there is then is the batch, possibly nothing: no update. Of the groups beyond the
+    batch size the last drawn are dropped, as in verl. What is thrown away stays charged, on the ledger's
+    line for discarded rollouts. A rollout that was not scored does not count for contrast, and has advantage
+    0 in a group that is kept.
+    Supervision: the verdict alone.
+
+    Deviations: the overlong penalty is off by default (our completions are short), and overlong filtering is
+    left out. verl ends the run when ``max_draws`` leave the batch too small; here the smaller batch is used.
+    """
+
+    name: ClassVar[str] = "dapo"
+
+    epsilon_high: float = field(
+        default=0.28, metadata=about("the ratio is clipped above 1 + epsilon_high", "DAPO paper", above=0)
+    )
+    max_draws: int = field(default=10, metadata=about("most draws for one batch", "verl max_num_gen_batches", low=1))
+    overlong_limit: int = field(
+        default=0,
+        metadata=about("length in tokens at which the penalty is 1; 0: no penalty", "DAPO paper: 20480", low=0),
+    )
+    overlong_cache: int = field(
+        default=4096, metadata=about("tokens over which the penalty grows from 0 to 1", "DAPO paper", low=1)
+    )
+
+    @property
+    def recipe(self) -> Recipe:
+        limit = f"from {self.overlong_limit - self.overlong_cache} to {self.overlong_limit} tokens"
+        return replace(
+            self._plain_recipe,
+            title="DAPO: Decoupled Clip and Dynamic Sampling Policy Optimization",
+            citation="Yu et al. 2025, arXiv:2503.14476",
+            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon_high:g}]",
+            aggregation="mean over all tokens of the batch",
+            sampling=f"{self.group_size} rollouts for each problem, up to {self.max_draws} draws for a batch",
+            signal_free="discarded, and others drawn in their place",
+            deviations=(
+                f"overlong penalty {limit if self.overlong_limit else 'off'}; overlong filtering left out",
+                "a batch that is still too small after max_draws is used (verl ends the run)",
+            ),
+        )
+
+    def collect(self, problems: Sequence[Problem], sampler: Sampler) -> list[Group]:
+        wanted, kept = len(problems), list[Group]()
+        for draws_left in reversed(range(self.max_draws)):
+            groups = sampler.sample(problems, self.group_size)
+            kept += [group for group in groups if group_stats.has_contrast(group.rewards)]
+            sampler.discard([group for group in groups if not group_stats.has_contrast(group.rewards)])
+            if len(kept) >= wanted or not draws_left or not sampler.affords(wanted * self.group_size):
+                break
+            problems = sampler.next_problems(wanted)
+        sampler.discard(kept[wanted:])
+        return kept[:wanted]
+
+    def advantages(self, groups: Sequence[Group]) -> Advantages:
+        shaped = (group.rewards + self.overlong_penalty(group) for group in groups)
+        return {"advantage": group_stats.flatten(self._standardise(rewards) for rewards in shaped)}
+
+    def overlong_penalty(self, group: Group) -> Array:
+        """0 up to overlong_limit - overlong_cache tokens, then linear to -1 at the limit, -1 beyond."""
+        lengths = np.array([len(rollout.tokens) for rollout in group.rollouts], dtype=np.float64)
+        if not self.overlong_limit:
+            return np.zeros(lengths.shape)
+        return np.clip((self.overlong_limit - self.overlong_cache - lengths) / self.overlong_cache, -1.0, 0.0)
+
+    def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        ratio = clip.token_ratio(batch.logprobs, batch.old_logprobs)
+        advantage = advantages["advantage"][:, None]
+        per_token, clipped = clip.surrogate(ratio, advantage, self.epsilon, self.epsilon_high)
+        per_token = per_token + clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
+        loss = clip.token_mean(per_token, batch.mask, batch.totals)
+        return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}

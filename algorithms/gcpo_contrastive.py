@@ -1,0 +1,113 @@
+"""GCPO, Group Contrastive Policy Optimization, "When Contrast Fails, Go Gold": arXiv:2510.07790."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
+from groupwise.algorithms.ingredients import clip
+from groupwise.algorithms.options import about
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Replace = Literal["first", "random", "longest"]
+ReferenceRatio = Literal["start", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GCPOContrastive(Algorithm):
+    """Where every rollout of a group is wrong, one of them is replaced by a reference solution.
+
+        if max r = 0:  one o_i := reference solution, r_i := its verdict's score
+        A_i  = (r_i - mean r) / (std r + std_eps)              within the group
+        s_i  = (pi(o_i) / pi_old(o_i))^(1 / |o_i|)             one ratio for the whole rollout
+        loss = mean_i -min(s_i A_i, clip(s_i, 1 - epsilon, 1 + epsilon_high) A_i)
+
+    With one reference among G: A = (G-1)/sqrt(G) for it, -1/sqrt(G) for the others. All-right groups keep
+    advantage 0. The rollout that is replaced was drawn, and stays charged.
+    Supervision: reference solutions, as a human or a larger model wrote them. A problem without one raises
+    the sampler's ValueError: training on would silently be another algorithm.
+
+    Deviations: the paper's body and code were not readable. That one rollout is replaced, the sequence ratio
+    and the missing KL are from secondary sources; the clip values are GSPO's. Which rollout goes
+    (``replace``) and what stands for pi_old of a text no policy drew (``reference_ratio``) are our switches.
+    The reference counts towards the batch's tokens and rollouts like any other.
+    """
+
+    name: ClassVar[str] = "gcpo_contrastive"
+
+    epsilon: float = field(
+        default=3e-4,
+        metadata=about("the ratio is clipped below 1 - epsilon", "GSPO, arXiv:2507.18071", above=0),
+    )
+    epsilon_high: float = field(
+        default=4e-4, metadata=about("the ratio is clipped above 1 + epsilon_high", "GSPO", above=0)
+    )
+    replace: Replace = field(
+        default="first",
+        metadata=about(
+            "the wrong rollout that makes place for the reference; random depends on the problem's id alone",
+            "ours",
+            choices=get_args(Replace),
+        ),
+    )
+    reference_ratio: ReferenceRatio = field(
+        default="start",
+        metadata=about(
+            "pi_old of the reference. start: the policy that drew the batch, so that the ratio is 1 at the "
+            "first update; none: no ratio, its loss is -A times the mean log-probability",
+            "ours",
+            choices=get_args(ReferenceRatio),
+        ),
+    )
+
+    @property
+    def recipe(self) -> Recipe:
+        reference = "" if self.reference_ratio == "start" else "; reference: none (-A log pi)"
+        return dataclasses.replace(
+            self._plain_recipe,
+            title="GCPO: Group Contrastive Policy Optimization",
+            citation="Wu and Liu 2025, arXiv:2510.07790",
+            normalised_over="group, reference included",
+            ratio="sequence, geometric mean over tokens" + reference,
+            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon_high:g}]",
+            aggregation="mean over rollouts",
+            signal_free=f"all wrong: a reference replaces one ({self.replace}); all right: advantage 0",
+            supervision="reference solutions",
+            deviations=(
+                "replacement, ratio and KL follow secondary sources; the paper's body was not readable",
+                "clip values are GSPO's; which rollout is replaced, and the reference's ratio, are ours",
+            ),
+        )
+
+    def collect(self, problems: Sequence[Problem], sampler: Sampler) -> list[Group]:
+        groups = sampler.sample(problems, self.group_size)
+        return [self._with_reference(g, sampler) if g.kind == "all_wrong" else g for g in groups]
+
+    def _with_reference(self, group: Group, sampler: Sampler) -> Group:
+        wrong = [i for i, rollout in enumerate(group.rollouts) if rollout.reward is not None]
+        place = wrong[0]
+        if self.replace == "random":
+            place = wrong[int.from_bytes(sha256(group.problem.id.encode()).digest()[:8]) % len(wrong)]
+        elif self.replace == "longest":
+            place = max(wrong, key=lambda i: len(group.rollouts[i].tokens))  # of equals, the first
+        rollouts = list(group.rollouts)
+        rollouts[place] = sampler.reference(group.problem, rollouts[place].index)
+        return dataclasses.replace(group, rollouts=tuple(rollouts))
+
+    def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        advantage = advantages["advantage"][:, None]
+        ratio = clip.sequence_ratio(batch.logprobs, batch.old_logprobs, batch.mask)
+        per_token, clipped = clip.surrogate(ratio, advantage, self.epsilon, self.epsilon_high)
+        if self.reference_ratio == "none":
+            drawn = batch.drawn[:, None]
+            per_token = per_token.where(drawn, -advantage * batch.logprobs)
+            clipped = clipped * drawn
+        per_token = per_token + clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
+        loss = clip.mean_of_sequence_means(per_token, batch.mask, batch.totals)
+        return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
