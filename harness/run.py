@@ -24,6 +24,15 @@ from groupwise.harness.worker import Unit
 
 SCHEMA_VERSION = 1
 POLL_SECONDS = 0.2
+# Read by OpenMP, tokenizers and glibc when a worker starts. Waiting threads that spin cost a busy neighbour
+# dearly; and a heap that is kept saves the page faults of giving every large tensor back to the system.
+WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 
 
 class RunFailed(Exception):
@@ -104,7 +113,7 @@ def _work(experiment: Experiment, folder: Path, data_dir: Path | None) -> dict[s
     """Do every unit; returns unit name -> reason for those that failed. The warm start goes first."""
     threads = experiment.compute.threads
     processes = experiment.compute.processes or max(1, (os.cpu_count() or 1) // threads)
-    os.environ.update(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS=str(threads), TOKENIZERS_PARALLELISM="false")
+    os.environ.update(WORKER_ENVIRONMENT, OMP_NUM_THREADS=str(threads))
     context = multiprocessing.get_context("spawn")
     reports: Any = context.Queue()
     units = _units(experiment)
