@@ -1,0 +1,107 @@
+"""From rollouts to cells: one row per (label, task, evaluation, problem, seed), what statistics see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from groupwise.harness import statistics
+from groupwise.harness.report.read import RIGHT
+
+KEY = ["label", "task", "at", "problem", "seed"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a cell is measured by. column: in the cell table. unit: of the number. note: how it is counted."""
+
+    column: str
+    title: str
+    unit: str
+    note: str
+
+    def bounds(self, samples: int) -> tuple[float, float]:
+        """Range of one cell's value with `samples` rollouts."""
+        top = {"answers": float(samples), "bits": float(np.log2(max(samples, 2))), "tokens": float("inf")}
+        return 0.0, 1.0 if self.column.startswith("divergence") else top.get(self.unit, 1.0)
+
+
+ACCURACY = Measure("accuracy", "Accuracy", "", "mean score of the scored rollouts")
+TOKENS = Measure("tokens", "Tokens", "tokens", "mean length of a completion")
+TRUNCATED = Measure("truncated", "Truncated", "", "share of completions cut at the length limit")
+DIVERSITY = (
+    Measure("distinct", "Distinct answers", "answers", "different extracted answers per problem"),
+    Measure("distinct_right", "Distinct right answers", "answers", "different right answers per problem"),
+    Measure("entropy", "Answer entropy", "bits", "of a problem's extracted answers"),
+    Measure("entropy_right", "Entropy among right", "bits", "of a problem's right answers, where there are any"),
+    Measure(
+        "divergence",
+        "JSD to uniform",
+        "bits",
+        "Jensen-Shannon divergence to the uniform law on the valid answers; wrong or no answer is outside; "
+        "0 is uniform, 1 is never valid",
+    ),
+    Measure("divergence_right", "JSD among right", "bits", "the same among right answers, where there are any"),
+)
+
+
+def cell_table(rollouts: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Cells with columns `KEY`, drawn, scored, unscored, right, one per measure; and notes on gaps.
+
+    NaN: the cell has nothing to say about that measure. Rollouts that could not be scored count in `drawn`,
+    `unscored`, `tokens` and `truncated` alone.
+    """
+    parts, notes = [], []
+    for _, rows in rollouts.groupby("task", sort=True):
+        part, note = _one_task(rows.reset_index(drop=True))
+        parts.append(part)
+        notes += note
+    if not parts:
+        return pd.DataFrame(columns=KEY), notes
+    return pd.concat(parts, ignore_index=True).sort_values(KEY, ignore_index=True), notes
+
+
+def _one_task(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    grouped = rows.groupby(KEY, sort=True)
+    code = grouped.ngroup().to_numpy()
+    table: pd.DataFrame = grouped.agg(
+        drawn=("sample", "size"), scored=("score", "count"), accuracy=("score", "mean"),
+        tokens=("tokens", "mean"), truncated=("truncated", "mean"), valid=("valid", "first"),
+    ).reset_index()  # fmt: skip
+    count, notes = len(table), list[str]()
+    table["unscored"] = table["drawn"] - table["scored"]
+    scored = rows["score"].notna().to_numpy()
+    good = rows["score"].to_numpy() >= RIGHT  # NaN compares as False
+    answer = pd.factorize(rows["answer"])[0]
+    table["right"] = np.bincount(code[good], minlength=count)
+    for suffix, among in (("", scored), ("_right", good)):
+        table["distinct" + suffix] = statistics.distinct(code[among], answer[among], count)
+        table["entropy" + suffix] = statistics.entropy_bits(code[among], answer[among], count)
+        try:
+            found = statistics.divergence_to_uniform(code[among], answer[among], good[among], table["valid"])
+        except ValueError as error:
+            found = np.full(count, np.nan)
+            if not suffix:
+                notes.append(f"{rows['task'].iloc[0]}: no divergence to uniform, the records disagree: {error}")
+        table["divergence" + suffix] = found
+    # A cell without a scored rollout gave no answers because nobody looked, not because there were none.
+    table.loc[table["scored"] == 0, ["distinct", "distinct_right"]] = np.nan
+    return table, notes
+
+
+def grids(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Cells of one label, task and evaluation as a table (problems, seeds) per column.
+
+    Problems and seeds are sorted; NaN where there is no cell.
+    """
+    wide = cells.drop(columns=["label", "task", "at"]).pivot(index="problem", columns="seed")
+    columns = dict.fromkeys(wide.columns.get_level_values(0))
+    return {str(column): wide.loc[:, [column]].droplevel(0, axis=1) for column in columns}
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables (problems, seeds) cut down to the problems and seeds that both have."""
+    one, two = first.align(second, join="inner")
+    return one, two

@@ -1,0 +1,176 @@
+"""What the numbers say, in sentences made from them. Nothing is claimed that the tables do not hold.
+
+A difference is called one only when it survives Holm's correction; otherwise the text says what could have been found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groupwise.harness.report.read import BASE
+from groupwise.harness.report.tables import DIGITS, interval, number, p_text
+
+Summary = dict[str, Any]
+
+
+def sentences(summary: Summary) -> list[str]:
+    """Sentences for the top of the report, task by task, then what holds for the whole run."""
+    found: list[str] = []
+    for task, content in summary["tasks"].items():
+        if content["labels"]:
+            found += _task(summary, task, content)
+    return found + _whole(summary)
+
+
+def listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+
+
+def overlapping(content: Summary, labels: list[str]) -> tuple[list[tuple[str, str]], int]:
+    """Pairs of labels whose accuracy intervals do not overlap, and the number of pairs."""
+    apart, pairs = [], 0
+    for i, one in enumerate(labels):
+        for two in labels[i + 1 :]:
+            a, b = content["labels"][one]["accuracy"], content["labels"][two]["accuracy"]
+            if a["value"] is None or b["value"] is None:
+                continue
+            pairs += 1
+            if a["high"] < b["low"] or b["high"] < a["low"]:
+                apart.append((one, two))
+    return apart, pairs
+
+
+def _task(summary: Summary, task: str, content: Summary) -> list[str]:
+    reference = summary["comparator"]
+    labels = content["labels"]
+    trained = [label for label in labels if label != BASE]
+    found = []
+    differences = content["differences"].get(reference, {})
+    rows = {
+        label: row for label, row in differences.get("accuracy", {}).items() if label != BASE and row["p"] is not None
+    }
+    if rows:
+        found.append(f"**{task}.** " + _accuracy(summary, rows))
+    elif reference not in labels:
+        found.append(f"**{task}.** {reference} has no final evaluation yet, so nothing is compared with it.")
+    else:
+        found.append(f"**{task}.** {reference} shares no problem and seed with another optimizer; nothing to compare.")
+    if not any(row["accuracy"]["value"] for row in labels.values()):
+        found.append(f"{task}: no rollout was right, before or after training; nothing about optimizers follows.")
+        return found
+    apart, pairs = overlapping(content, trained)
+    if pairs and not apart:
+        found.append(
+            f"{task}: the accuracy intervals of all {len(trained)} optimizers overlap, so the order in which the table "
+            "would rank them is not established by these data."
+        )
+    elif pairs and len(apart) < pairs:
+        found.append(f"{task}: the accuracy intervals of {pairs - len(apart)} of {pairs} pairs of optimizers overlap.")
+    found += _from_base(task, content, trained)
+    found += [
+        text for column in differences if column != "accuracy" and (text := _measure(summary, task, content, column))
+    ]
+    return found
+
+
+def _accuracy(summary: Summary, rows: Summary) -> str:
+    reference = summary["comparator"]
+    survivors = {label: row for label, row in rows.items() if row["survives"]}
+    smallest = min(rows.values(), key=lambda row: row["minimum_detectable"])["minimum_detectable"]
+    largest = max(rows.values(), key=lambda row: row["minimum_detectable"])["minimum_detectable"]
+    span = f"{number(smallest)} to {number(largest)}, depending on the optimizer"
+    if number(smallest) == number(largest):
+        span = number(smallest)
+    power = (
+        f"The smallest true difference that this design could have detected ({100 * summary['power']:.0f} % power, "
+        f"α = {summary['alpha']:g}, before correction) is {span}."
+    )
+    # An interval beside a zero invites the reader to stop there; the family is larger than one.
+    lost = [label for label, row in rows.items() if row["p"] < summary["alpha"] and not row["survives"]]
+    if lost:
+        power = f"Taken alone, {listed(lost)} would pass for different; that does not survive the correction. {power}"
+    if not survivors:
+        return f"No optimizer's accuracy differs from {reference} after Holm correction. {power}"
+    parts = [
+        f"{label} is {'higher' if row['value'] > 0 else 'lower'} than {reference} by "
+        f"{interval({**row, 'value': row['value']}, sign=True)} (Holm p {p_text(row['p_holm'])})"
+        for label, row in survivors.items()
+    ]
+    rest = len(rows) - len(survivors)
+    others = f" The other {rest} cannot be told apart from {reference}. {power}" if rest else ""
+    return f"In accuracy, {listed(parts)}.{others}"
+
+
+def _from_base(task: str, content: Summary, trained: list[str]) -> list[str]:
+    rows = content["differences"].get(BASE, {}).get("accuracy", {})
+    up = [label for label in trained if label in rows and rows[label]["survives"] and rows[label]["value"] > 0]
+    down = [label for label in trained if label in rows and rows[label]["survives"] and rows[label]["value"] < 0]
+    rest = [label for label in trained if label in rows and label not in up and label not in down]
+    parts = []
+    if up:
+        parts.append(f"training raised the accuracy of {listed(up)} above {BASE}")
+    if down:
+        parts.append(f"training lowered the accuracy of {listed(down)} below {BASE}")
+    if rest:
+        parts.append(f"no change from {BASE} is established for {listed(rest)}")
+    return [f"{task}: {'; '.join(parts)} (paired, Holm-corrected)."] if parts else []
+
+
+def _measure(summary: Summary, task: str, content: Summary, column: str) -> str:
+    """One sentence on a measure other than accuracy, or nothing when no optimizer's difference survives."""
+    reference = summary["comparator"]
+    rows = content["differences"][reference][column]
+    about = summary["measures"].get(column, {"title": column, "unit": ""})
+    digits = DIGITS[about["unit"]]
+    parts = [
+        f"{label} ({interval(row, digits, sign=True)})"
+        for label, row in rows.items()
+        if label != BASE and row["survives"]
+    ]
+    if not parts:
+        return ""
+    return f"{task}: {about['title']} differs from {reference} for {listed(parts)} after Holm correction."
+
+
+def _whole(summary: Summary) -> list[str]:
+    found = []
+    sources: dict[str, list[str]] = {}
+    for task, content in summary["tasks"].items():
+        for label, row in content["labels"].items():
+            if label != BASE:
+                sources.setdefault(row["source"], []).append(f"{label} on {task}")
+    total = sum(map(len, sources.values()))
+    if sources.get("seeds"):
+        found.append(
+            f"Training seeds are the larger source of variation of the accuracy in {len(sources['seeds'])} of {total} "
+            f"cases ({listed(sources['seeds'])}): there, more seeds narrow the interval more than more problems."
+        )
+    if sources.get("problems"):
+        found.append(
+            f"Problems are the larger source of variation in {len(sources['problems'])} of {total} cases: there, more "
+            "problems narrow the interval more than more seeds."
+        )
+    if sources.get("one seed"):
+        found.append(
+            "There is one training seed. Intervals are over problems alone and say nothing about what another training "
+            "run of the same optimizer would give; no ranking of optimizers follows from it."
+        )
+    elif 1 < len(summary["seeds"]) < 5:
+        found.append(
+            f"With {len(summary['seeds'])} training seeds the variation between runs is estimated from "
+            f"{len(summary['seeds'])} numbers; the intervals are wide because of that."
+        )
+    unscored = sum(row["unscored"] for content in summary["tasks"].values() for row in content["labels"].values())
+    drawn = sum(row["rollouts"] for content in summary["tasks"].values() for row in content["labels"].values())
+    if unscored:
+        found.append(
+            f"{unscored} of {drawn} evaluated rollouts could not be scored; they are excluded, not counted as wrong."
+        )
+    for label, windows in summary["training"].items():
+        start, end = (windows[w]["mixed"]["value"] for w in ("start", "end"))
+        if start and end is not None and end < 0.5 * start:
+            found.append(
+                f"{label}: groups that carry a signal (some right, some wrong) fell from {number(start, 2)} to "
+                f"{number(end, 2)} of all groups over training."
+            )
+    return found
