@@ -270,7 +270,7 @@ class Algorithm(ABC):
         return group_stats.standardise(rewards, eps=self.std_eps)
 
     @property
-    def _plain_recipe(self) -> Recipe:
+    def plain_recipe(self) -> Recipe:
         """The recipe of the three hooks as they are here, to be changed where an optimizer differs."""
         return Recipe(
             title="GRPO: Group Relative Policy Optimization",

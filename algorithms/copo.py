@@ -73,7 +73,7 @@ class COPO(Algorithm):
     def recipe(self) -> Recipe:
         gate = f"w = sigmoid({self.k:g} (H - {self.b:g})) in mode {self.mode}"
         return replace(
-            self._plain_recipe,
+            self.plain_recipe,
             title="COPO: Consistency-Aware Policy Optimization",
             citation="2025, arXiv:2508.04138",
             baseline="[(1 - w) (R - mean R), w (r - mean r)]",

@@ -56,7 +56,7 @@ class DAPO(Algorithm):
     def recipe(self) -> Recipe:
         limit = f"from {self.overlong_limit - self.overlong_cache} to {self.overlong_limit} tokens"
         return replace(
-            self._plain_recipe,
+            self.plain_recipe,
             title="DAPO: Decoupled Clip and Dynamic Sampling Policy Optimization",
             citation="Yu et al. 2025, arXiv:2503.14476",
             clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon_high:g}]",

@@ -53,7 +53,7 @@ class GAPOGroupAware(Algorithm):
     def recipe(self) -> Recipe:
         distance = "(f - 1/L)" if self.form == "signed" else "|f - 1/L|"
         return replace(
-            self._plain_recipe,
+            self.plain_recipe,
             title="GAPO: Group-Aware Policy Optimization",
             citation="2025, arXiv:2511.12596 (EMNLP 2025)",
             baseline="(R - mean R)",

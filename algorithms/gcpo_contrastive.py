@@ -70,7 +70,7 @@ class GCPOContrastive(Algorithm):
     def recipe(self) -> Recipe:
         reference = "" if self.reference_ratio == "start" else "; reference: none (-A log pi)"
         return dataclasses.replace(
-            self._plain_recipe,
+            self.plain_recipe,
             title="GCPO: Group Contrastive Policy Optimization",
             citation="Wu and Liu 2025, arXiv:2510.07790",
             normalised_over="group, reference included",

@@ -72,7 +72,7 @@ class GCPOCooperative(Algorithm):
     @property
     def recipe(self) -> Recipe:
         share = "Shapley value" if self.credit == "shapley" else "leave-one-out marginal"
-        plain = self._plain_recipe
+        plain = self.plain_recipe
         return replace(
             plain,
             title="GCPO: Group Cooperative Policy Optimization (reconstruction)",

@@ -29,7 +29,7 @@ class GRPO(Algorithm):
     @property
     def recipe(self) -> Recipe:
         return replace(
-            self._plain_recipe,
+            self.plain_recipe,
             deviations=(
                 "ddof 1 and eps as in TRL, clip as in TRL and verl: the paper states none of them",
                 "no KL by default (paper: 0.04)",

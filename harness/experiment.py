@@ -199,7 +199,8 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is often missing under its right name too: the spelling is what to show.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         keys = [str(part) for part in first["loc"]]
         field, colon, words = _words(first).partition(": ")
         if first["type"] == "value_error" and colon and field.isidentifier():

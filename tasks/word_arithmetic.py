@@ -157,7 +157,7 @@ class WordArithmetic:
     seed: int = 0
     train_size: int = 2000
     test_size: int = 200
-    largest: int = 50
+    largest: int = 99
     operations: tuple[str, ...] = OPERATIONS
 
     name = "word_arithmetic"

@@ -319,7 +319,7 @@ class Foreign(Algorithm):
 
     @property
     def recipe(self) -> Recipe:
-        return self._plain_recipe
+        return self.plain_recipe
 
 
 @pytest.fixture
