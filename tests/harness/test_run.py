@@ -1,0 +1,195 @@
+"""Whole runs: the same bytes twice, after a kill, and with an honest ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from groupwise.harness.cli import main
+
+SMALL = [
+    "seeds=[3]",
+    'algorithms={"grpo": {"kl_coef": 0.01}, "dapo": {}, "gcpo_contrastive": {}}',
+    "budget.total=96",
+    "train.keep_weights=true",
+]
+# Times and hosts have files of their own; everything else is a function of experiment, code and machine.
+NOT_COMPARED = {"timings.jsonl", ".lock"}
+
+
+def command(out: Path, *extra: str) -> list[str]:
+    changes = [part for change in SMALL for part in ("--set", change)]
+    return ["run", "smoke", "--out", str(out), *changes, *extra]
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in NOT_COMPARED)
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+def assert_same(run: Path, other: Path) -> None:
+    ours, theirs = contents(run), contents(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert main(command(out)) == 0
+    return out
+
+
+def test_a_second_run_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    assert main(command(out, "--set", "compute.processes=1")) == 0
+    ours = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    theirs = json.loads((undisturbed / "manifest.json").read_text(encoding="utf-8"))
+    assert ours["experiment"]["compute"].pop("processes") == 1
+    assert theirs["experiment"]["compute"].pop("processes") == 0
+    assert ours == theirs
+    for run in (out, undisturbed):
+        (run / "manifest.json").rename(run.parent / f"{run.name}-manifest.json")
+    try:
+        assert_same(out, undisturbed)
+    finally:
+        (undisturbed.parent / f"{undisturbed.name}-manifest.json").rename(undisturbed / "manifest.json")
+
+
+MOMENTS = {
+    "first base evaluation": "evaluations/base-seed3/final/*.jsonl*",
+    "first checkpoint": "cells/*/checkpoint/state.json",
+    "in the final evaluation": "evaluations/grpo-seed3/final/*.partial",
+    "a cell is done": "cells/*/ledger.json",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_resumes_to_the_same_bytes(moment: str, undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "groupwise.harness.cli", *command(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 240
+    while not list(out.glob(MOMENTS[moment])):
+        assert process.poll() is None, "the run ended before the moment came"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["status"] == "running"
+    assert main(command(out, "--resume")) == 0
+    assert_same(out, undisturbed)
+
+
+def test_every_optimizer_was_charged_the_same(undisturbed: Path) -> None:
+    manifest = json.loads((undisturbed / "manifest.json").read_text(encoding="utf-8"))
+    ledgers = {cell["label"]: cell["ledger"] for cell in manifest["cells"]}
+    assert ledgers.keys() == {"grpo", "dapo", "gcpo_contrastive"}
+    for label, ledger in ledgers.items():
+        assert ledger["charged"] == ledger["budget"] == 96, label
+        rows = pd.read_parquet(undisturbed / "cells" / f"{label}-seed3" / "rollouts.parquet")
+        drawn = rows[rows["stage"] != "reference"]
+        assert len(drawn) == 96, label
+        assert int(drawn["discarded"].sum()) == ledger["discarded"]["rollouts"], label
+        kept = drawn[~drawn["discarded"].astype(bool)]
+        assert int(kept["tokens"].sum()) == ledger["final"]["generated_tokens"], label
+        assert len(rows) - len(drawn) == ledger["reference"]["rollouts"], label
+        assert not drawn.duplicated(["problem", "sample"]).any(), label
+    assert ledgers["dapo"]["discarded"]["rollouts"] > 0
+    assert ledgers["gcpo_contrastive"]["reference"]["rollouts"] > 0
+
+
+def test_common_random_numbers(undisturbed: Path) -> None:
+    """Every optimizer meets the same first batch with the same luck, and base the same evaluation draws."""
+    first = {}
+    for cell in sorted((undisturbed / "cells").iterdir()):
+        rows = pd.read_parquet(cell / "rollouts.parquet")
+        batch = rows[(rows["step"] == 0) & (rows["stage"] == "final")].head(16)
+        first[cell.name] = list(zip(batch["problem"], batch["sample"], batch["text"], strict=True))
+    texts = list(first.values())
+    assert len(texts) == 3
+    assert all(text == texts[0] for text in texts)
+
+
+def test_steps_follow_the_budget(undisturbed: Path) -> None:
+    for cell in (undisturbed / "cells").iterdir():
+        steps: list[dict[str, Any]] = [json.loads(line) for line in (cell / "steps.jsonl").open(encoding="utf-8")]
+        assert steps[-1]["rollouts"] == 96
+        assert [step["step"] for step in steps] == list(range(len(steps)))
+        assert all(a["rollouts"] < b["rollouts"] and a["lr"] > b["lr"] for a, b in pairwise(steps))
+    folders = {path.name for path in (undisturbed / "evaluations" / "grpo-seed3").iterdir()}
+    assert folders == {"curve-00000048", "final"}
+
+
+def test_the_trained_weights_load_and_differ_from_the_start(undisturbed: Path) -> None:
+    import torch
+
+    from groupwise.harness.experiment import ModelConfig
+    from groupwise.harness.loading import load_model
+
+    start, _ = load_model(ModelConfig())
+    for label in ("grpo", "gcpo_contrastive"):
+        trained, _ = load_model(ModelConfig(name=str(undisturbed / "cells" / f"{label}-seed3" / "model")))
+        assert not torch.equal(start.lm_head.weight, trained.lm_head.weight)
+
+
+def test_resuming_with_another_experiment_is_refused(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(undisturbed)
+    assert main(command(undisturbed, "--resume", "--set", "train.learning_rate=1")) == 2
+    assert "train.learning_rate: the run was made with 0.0002, not 1" in capsys.readouterr().err
+    assert contents(undisturbed) == before
+
+
+def test_a_run_at_work_is_not_entered_twice(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fcntl
+
+    with (undisturbed / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(command(undisturbed, "--resume")) == 2
+    assert "another process is at work on this run" in capsys.readouterr().err
+
+
+def test_a_failing_cell_is_named_and_does_not_take_the_others_down(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(undisturbed, out)
+    for label in ("dapo", "grpo"):
+        (out / "cells" / f"{label}-seed3" / "ledger.json").unlink()
+    broken = out / "cells" / "dapo-seed3" / "checkpoint"
+    broken.mkdir()
+    (broken / "state.safetensors").write_bytes(b"flipped bytes")
+    assert main(command(out, "--resume")) == 1
+    assert "1 of 4 units failed; dapo seed 3: SafetensorError" in capsys.readouterr().err
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["status"] == "failed"
+    assert {cell["label"] for cell in manifest["cells"] if cell["status"] == "done"} == {"grpo", "gcpo_contrastive"}
+    shutil.rmtree(broken)
+    assert main(command(out, "--resume")) == 0
+    assert_same(out, undisturbed)
+
+
+def test_warm_start_is_made_once_and_moves_the_base(tmp_path: Path) -> None:
+    out = tmp_path / "warm"
+    warm = '{"steps": 24, "batch_size": 8, "learning_rate": 1e-3, "tasks": [{"name": "word_arithmetic", "split": "train"}]}'
+    changes = ["--set", f"warm_start={warm}", "--set", 'algorithms={"grpo": {}}', "--set", 'model.lora={"rank": 4}']
+    assert main(command(out, *changes)) == 0
+    losses = json.loads((out / "warm_start" / "losses.json").read_text(encoding="utf-8"))["losses"]
+    assert len(losses) == 24
+    assert sum(losses[12:]) < sum(losses[:12])
+    weights = (out / "cells" / "grpo-seed3" / "model").glob("adapter_model.safetensors")
+    assert len(list(weights)) == 1
