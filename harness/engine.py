@@ -49,7 +49,7 @@ class _Preallocated(DynamicLayer):
     """A cache layer with room for the whole completion, so that no step copies what is already there."""
 
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._room = room
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:

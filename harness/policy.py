@@ -58,7 +58,7 @@ class Policy:
         rows = [list(r.tokens) + [self.pad] * (width - len(r.tokens)) for r in rollouts]
         completions = torch.tensor(rows, device=self.model.device)
         mask = self.mask(rollouts, width)
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         with autocast(self.dtype, self.model.device.type):
             positions = (prompt_mask.cumsum(1) - 1).clamp(min=0)
             first = model(

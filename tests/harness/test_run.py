@@ -185,7 +185,8 @@ def test_a_failing_cell_is_named_and_does_not_take_the_others_down(
 
 def test_warm_start_is_made_once_and_moves_the_base(tmp_path: Path) -> None:
     out = tmp_path / "warm"
-    warm = '{"steps": 24, "batch_size": 8, "learning_rate": 1e-3, "tasks": [{"name": "word_arithmetic", "split": "train"}]}'
+    table = '{"name": "word_arithmetic", "split": "train"}'
+    warm = f'{{"steps": 24, "batch_size": 8, "learning_rate": 1e-3, "tasks": [{table}]}}'
     changes = ["--set", f"warm_start={warm}", "--set", 'algorithms={"grpo": {}}', "--set", 'model.lora={"rank": 4}']
     assert main(command(out, *changes)) == 0
     losses = json.loads((out / "warm_start" / "losses.json").read_text(encoding="utf-8"))["losses"]
