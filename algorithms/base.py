@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = NDArray[np.float64]
+DrawnStage = Literal["final", "draft"]
 Stage = Literal["final", "draft", "reference"]
 
 
@@ -106,8 +107,11 @@ class Group:
 class Sampler(Protocol):
     """Draws rollouts, has them graded, and charges each one to the budget as it is drawn."""
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[Group]:
-        """n rollouts for each problem, one group a problem. Raises BudgetExceeded if not affordable."""
+    def sample(self, problems: Sequence[Problem], n: int, stage: DrawnStage = "final") -> list[Group]:
+        """n rollouts for each problem, one group a problem, charged to the line of their stage.
+
+        When they are not affordable nothing is drawn, and the training of the cell ends with this batch.
+        """
         ...
 
     def affords(self, rollouts: int) -> bool:
@@ -263,8 +267,13 @@ class Algorithm(ABC):
         return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
 
     def state_dict(self) -> dict[str, Any]:
-        """What has to survive a resume; nothing unless the algorithm keeps a history."""
+        """What has to survive a resume, as JSON data; nothing unless the algorithm keeps a history."""
         return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` gave. Raises ValueError for a state that this algorithm does not keep."""
+        if state:
+            raise ValueError(f"{self.name} keeps no state, but the checkpoint has {', '.join(state)}")
 
     def _standardise(self, rewards: Array) -> Array:
         return group_stats.standardise(rewards, eps=self.std_eps)

@@ -13,47 +13,33 @@ import torch
 
 from groupwise.algorithms.base import Algorithm, Group
 from groupwise.harness import checkpoint
-from groupwise.harness.budget import Ledger
+from groupwise.harness.budget import BudgetExceeded, Ledger
 from groupwise.harness.engine import TransformersEngine
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import BASE, Experiment, SamplingConfig, TaskConfig, load_problems
+from groupwise.harness.layout import WARM_START, RunPlace, cell_name
 from groupwise.harness.loading import add_lora, load_model
 from groupwise.harness.policy import Policy, UpdateResult, scheduled, update
-from groupwise.harness.records import Log, dumps, read_json, read_lines, write_json
+from groupwise.harness.records import Log, dumps, read_lines, write_json
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
 from groupwise.harness.warmstart import pad_of
 from groupwise.tasks.base import Problem
 
-Progress = Callable[[int], None]
-WARM_START = "warm_start"
-
-
-def cell_name(label: str, seed: int) -> str:
-    """The folder of a cell."""
-    return f"{label}-seed{seed}"
+Progress = Callable[..., None]
 
 
 class Cell:
     """Everything a cell needs at hand: the model, the problems, and where its records go."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        run: Path,
-        label: str,
-        seed: int,
-        data_dir: Path | None,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress) -> None:
         self.experiment = experiment
-        self.run = run
+        self.run = run.folder
         self.label = label
         self.seed = seed
-        self.data_dir = data_dir
+        self.data_dir = run.data_dir
         self.progress = progress
-        warm = run / WARM_START if experiment.warm_start else None
-        model, tokenizer = load_model(experiment.model, warm)
+        model, tokenizer = load_model(run.model, run.folder / WARM_START if experiment.warm_start else None)
         lora_seed = torch_seed("lora", seed)
         self.model = add_lora(model, experiment.model, lora_seed).to(experiment.compute.device)
         self.dtype = getattr(torch, experiment.model.dtype)
@@ -64,7 +50,7 @@ class Cell:
         eos = frozenset([*ends, int(tokenizer.eos_token_id)])
         self.engine = TransformersEngine(self.model, eos, self.pad, experiment.compute.rows, self.dtype)
         self.ledger = Ledger(experiment.budget.unit, experiment.budget.total)
-        self.held_out = [load_problems(table, data_dir) for table in experiment.evaluation.tasks]
+        self.held_out = [load_problems(table, run.data_dir) for table in experiment.evaluation.tasks]
 
     def reader(self, tables: Sequence[TaskConfig], sampling: SamplingConfig) -> Reader:
         """How the problems of these tables are prompted, limited and graded."""
@@ -90,21 +76,19 @@ class Cell:
             self.ledger.verifier_calls += rollouts
 
 
-def run_base(experiment: Experiment, run: Path, seed: int, data_dir: Path | None, progress: Progress) -> None:
+def run_base(experiment: Experiment, run: RunPlace, seed: int, progress: Progress) -> None:
     """Evaluate the start, with the sampling randomness of this seed."""
-    Cell(experiment, run, BASE, seed, data_dir, progress).evaluate("final")
+    Cell(experiment, run, BASE, seed, progress).evaluate("final")
 
 
-def run_cell(
-    experiment: Experiment, run: Path, label: str, seed: int, data_dir: Path | None, progress: Progress
-) -> None:
+def run_cell(experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress) -> None:
     """Train and evaluate one cell; goes on from its checkpoint when there is one."""
-    folder = run / "cells" / cell_name(label, seed)
+    folder = run.folder / "cells" / cell_name(label, seed)
     ledger_file = folder / "ledger.json"
     if ledger_file.exists():
         _finish(folder)
         return
-    cell = Cell(experiment, run, label, seed, data_dir, progress)
+    cell = Cell(experiment, run, label, seed, progress)
     Training(cell, experiment.algorithm(label), folder).run()
     cell.evaluate("final")
     if experiment.train.keep_weights:
@@ -135,21 +119,24 @@ class Training:
         total, points = cell.experiment.budget.total, cell.experiment.evaluation.curve_points
         self.curve = [total * point // points for point in range(1, points)]
         self.curve_done = 0
+        self.curve_at = -1
+        self.exhausted = False
 
     def run(self) -> None:
         """Train until the next batch would not fit the budget."""
         sizes = self._restore()
         self.steps_log = Log(self.folder / "steps.jsonl", sizes["steps"])
         self.rollouts_log = Log(self.folder / "rollouts.jsonl", sizes["rollouts"])
-        self.cell.progress(self.cell.ledger.rollouts + self.cell.ledger.lines["evaluation"].rollouts)
+        ledger = self.cell.ledger
+        self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
         batch = self.config.problems_per_batch
         saved = self._milestone()
-        while self.sampler.affords(batch * self.algorithm.group_size):
+        while self.sampler.affords(batch * self.algorithm.group_size) and not self.exhausted:
             self._one_batch(self.sampler.next_problems(batch))
             if self._milestone() > saved:
                 saved = self._milestone()
                 self._save()
-        self._curve_up_to(self.cell.ledger.total)
+        self._curve_up_to(ledger.total, ledger.rollouts)
         self._save()
         self.steps_log.close()
         self.rollouts_log.close()
@@ -157,10 +144,10 @@ class Training:
     def _one_batch(self, problems: Sequence[Problem]) -> None:
         ledger = self.cell.ledger
         before, rollouts_before = ledger.fraction, ledger.rollouts
-        groups = self.algorithm.collect(problems, self.sampler)
+        groups = self._collect(problems)
         drawn = self.sampler.take_drawn()
         # The curve at N rollouts shows the policy that had consumed at most N: this batch is not in it yet.
-        self._curve_up_to(ledger.charged - 1)
+        self._curve_up_to(ledger.charged - 1, rollouts_before)
         lr = scheduled(self.config, (before + ledger.fraction) / 2)
         result = update(self.policy, self.algorithm, groups, self.config, lr, self.max_new_tokens)
         ledger.optimizer_steps += result.optimizer_steps
@@ -170,10 +157,25 @@ class Training:
         self.step += 1
         self.cell.progress(ledger.rollouts - rollouts_before)
 
-    def _curve_up_to(self, charged: int) -> None:
-        """Make the curve evaluations that fall due at that consumption."""
+    def _collect(self, problems: Sequence[Problem]) -> list[Group]:
+        """The algorithm's draw. One that asks for more than is left gets nothing, and training ends."""
+        try:
+            return self.algorithm.collect(problems, self.sampler)
+        except BudgetExceeded:
+            self.exhausted = True
+            return []
+
+    def _curve_up_to(self, charged: int, rollouts: int) -> None:
+        """Make the curve evaluations that fall due at that consumption, of a policy that drew ``rollouts``.
+
+        They are named by rollouts, whatever the budget's unit: those of the point, or, where points are in
+        tokens, those that the policy had drawn (two points that meet the same policy are one).
+        """
         while self.curve_done < len(self.curve) and self.curve[self.curve_done] <= charged:
-            self.cell.evaluate(f"curve-{self.curve[self.curve_done]:08d}")
+            at = self.curve[self.curve_done] if self.cell.ledger.unit == "rollouts" else rollouts
+            if at != self.curve_at:
+                self.cell.evaluate(f"curve-{at:08d}")
+            self.curve_at = at
             self.curve_done += 1
 
     def _milestone(self) -> int:
@@ -186,6 +188,7 @@ class Training:
             "draws": self.sampler.draws,
             "step": self.step,
             "curve_done": self.curve_done,
+            "curve_at": self.curve_at,
             "algorithm": self.algorithm.state_dict(),
             "sizes": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
         }
@@ -197,7 +200,8 @@ class Training:
             return {"steps": 0, "rollouts": 0}
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
-        self.step, self.curve_done = state["step"], state["curve_done"]
+        self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
+        self.algorithm.load_state_dict(state["algorithm"])
         sizes: dict[str, int] = state["sizes"]
         return sizes
 
@@ -219,7 +223,7 @@ def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups:
         "entropy": float(np.mean(entropies)) if entropies else None,
         "clip_fraction": result.clip_fraction,
         "kl": result.kl,
-        "signal_share": result.signal_share,
+        "signal_share": result.signal_groups / len(groups) if groups else None,
         "groups": {kind: kinds.count(kind) for kind in ("all_right", "all_wrong", "mixed", "unscored")},
         "length_mean": float(np.mean([len(r.tokens) for r in own])),
         "truncated_share": float(np.mean([r.finish_reason == "length" for r in own])),
@@ -239,9 +243,3 @@ def _finish(folder: Path) -> None:
         log.unlink()
     for name in ("checkpoint", "checkpoint.old", "checkpoint.new"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def read_ledger(run: Path, label: str, seed: int) -> dict[str, Any] | None:
-    """The ledger of a finished cell, or None."""
-    path = run / "cells" / cell_name(label, seed) / "ledger.json"
-    return read_json(path) if path.exists() else None

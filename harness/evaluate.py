@@ -19,7 +19,7 @@ def evaluate(
     temperature: float,
     seed: int,
     path: Path,
-    progress: Callable[[int], None],
+    progress: Callable[..., None],
 ) -> tuple[int, int]:
     """Write ``path`` (JSON lines, in order of problem and sample), unless it is already whole.
 
@@ -34,7 +34,7 @@ def evaluate(
         per_batch = max(1, engine.rows // samples)
         size, done = _whole_batches(partial, per_batch * samples)
         log = Log(partial, size)
-        progress(done)
+        progress(done, restored=True)
         for start in range(done // samples, len(problems), per_batch):
             batch = problems[start : start + per_batch]
             work = [(problem, range(samples)) for problem in batch]
@@ -48,7 +48,7 @@ def evaluate(
         log.close()
         partial.replace(path)
     else:
-        progress(len(problems) * samples)
+        progress(len(problems) * samples, restored=True)
     rows = read_lines(path)
     return len(rows), sum(row["tokens"] for row in rows)
 

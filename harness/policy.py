@@ -18,6 +18,7 @@ from groupwise.harness.engine import autocast, left_pad
 from groupwise.harness.experiment import TrainConfig
 
 BETAS = (0.9, 0.999)
+MAX_LOG_RATIO = 20.0  # as in the losses: beyond it the estimate is no estimate, and exp overflows
 
 
 class Policy:
@@ -103,6 +104,8 @@ class Policy:
     def step(self, learning_rate: float, max_grad_norm: float) -> float:
         """Clip, step, forget the gradients. Returns the gradient norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), max_grad_norm)
+        if not math.isfinite(float(norm)):
+            raise FloatingPointError("training diverged: the gradient is not finite; try a lower learning rate")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -112,7 +115,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """What one batch did to the policy; means over its optimizer steps. None: there was no step."""
+    """What one batch did to the policy; means over its optimizer steps. None: there was no step.
+
+    ``signal_groups``: groups in which some advantage is not zero.
+    """
 
     optimizer_steps: int
     trained_tokens: int
@@ -120,7 +126,7 @@ class UpdateResult:
     grad_norm: float | None
     clip_fraction: float | None
     kl: float | None
-    signal_share: float | None
+    signal_groups: int
 
 
 def update(
@@ -138,17 +144,21 @@ def update(
     on no evidence). Denominators are those of the whole minibatch either way.
     """
     if not groups:
-        return UpdateResult(0, 0, None, None, None, None, None)
+        return UpdateResult(0, 0, None, None, None, None, 0)
     advantages = algorithm.advantages(groups)
     signal = np.any([array != 0 for array in advantages.values()], axis=0)
     signal = signal if signal.ndim == 1 else signal.any(1)
     rollouts = [r for group in groups for r in group.rollouts]
     bounds = np.cumsum([0] + [len(group.rollouts) for group in groups])
-    share = float(np.mean([signal[a:b].any() for a, b in pairwise(bounds)]))
+    with_signal = sum(bool(signal[a:b].any()) for a, b in pairwise(bounds))
     temperature = config.sampling.temperature
     used = np.arange(len(rollouts)) if algorithm.kl_coef > 0 else np.flatnonzero(signal)
     parts = np.array_split(np.arange(len(groups)), min(config.minibatches, len(groups)))
-    old = _old_logprobs(policy, rollouts, used, temperature) if config.epochs * len(parts) > 1 else {}
+    old = (
+        _old_logprobs(policy, rollouts, used, temperature, config.micro_batch_tokens)
+        if config.epochs * len(parts) > 1
+        else {}
+    )
     metrics: list[dict[str, float]] = []
     trained = 0
     for _ in range(config.epochs):
@@ -168,7 +178,7 @@ def update(
         return float(np.mean(values)) if values else None
 
     return UpdateResult(
-        len(metrics), trained, mean("loss"), mean("grad_norm"), mean("clip_fraction"), mean("kl"), share
+        len(metrics), trained, mean("loss"), mean("grad_norm"), mean("clip_fraction"), mean("kl"), with_signal
     )
 
 
@@ -182,7 +192,7 @@ def _gradient(
     totals: Totals,
     config: TrainConfig,
 ) -> dict[str, float]:
-    """Accumulate the gradient of one minibatch in micro-batches of similar length.
+    """Accumulate the gradient of one minibatch in micro-batches.
 
     ``old``: rollout -> log-probabilities at sampling time; empty when the policy has not moved since, so
     that its own are the old ones and every ratio is exactly 1.
@@ -212,7 +222,7 @@ def _gradient(
         for name, value in extra.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if reference is not None:
-            delta = (reference - logprobs.detach()) * batch.mask
+            delta = ((reference - logprobs.detach()) * batch.mask).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
             sums["kl"] = sums.get("kl", 0.0) + float((delta.exp() - delta - 1).sum()) / totals.tokens
     return sums
 
@@ -230,7 +240,8 @@ def _micro_batches(
             yield np.array(batch)
             batch = []
         batch.append(i)
-    yield np.array(batch)
+    if batch:
+        yield np.array(batch)
 
 
 def _padded_size(rollouts: Sequence[Rollout]) -> int:
@@ -240,7 +251,7 @@ def _padded_size(rollouts: Sequence[Rollout]) -> int:
 
 
 def _old_logprobs(
-    policy: Policy, rollouts: Sequence[Rollout], used: np.ndarray[Any, Any], temperature: float
+    policy: Policy, rollouts: Sequence[Rollout], used: np.ndarray[Any, Any], temperature: float, tokens: int
 ) -> dict[int, Tensor]:
     """Log-probabilities under the policy that drew the batch, which is the policy as it is now.
 
@@ -249,12 +260,18 @@ def _old_logprobs(
     at most, seen on SmolLM2), far above the clip range of a sequence-level ratio.
     """
     exact = policy.dtype == torch.float32
-    return {
-        i: torch.tensor(kept, device=policy.model.device)
-        if exact and (kept := rollouts[i].logprobs) is not None
-        else policy.scored([rollouts[i]], temperature)[0]
-        for i in used.tolist()
-    }
+    old: dict[int, Tensor] = {}
+    missing = []
+    for i in used.tolist():
+        kept = rollouts[i].logprobs
+        if exact and kept is not None:
+            old[i] = torch.tensor(kept, device=policy.model.device)
+        else:
+            missing.append(i)
+    for rows in _micro_batches(rollouts, np.array(missing, dtype=int), tokens):
+        scores = policy.scored([rollouts[i] for i in rows], temperature)
+        old |= {int(i): row[: len(rollouts[i].tokens)] for i, row in zip(rows, scores, strict=True)}
+    return old
 
 
 def _padded(rows: Sequence[Tensor], width: int) -> Tensor:

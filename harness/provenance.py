@@ -24,7 +24,7 @@ LIBRARIES = ("groupwise", "torch", "transformers", "tokenizers", "numpy", "scipy
 def provenance(experiment: Experiment, model: dict[str, str], data_dir: Path | None) -> dict[str, Any]:
     """JSON data for the manifest."""
     return {
-        "code": _git(),
+        "code": {"git": _git(), "sources": _sources()},
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "machine": {
@@ -86,6 +86,16 @@ def _git() -> dict[str, Any] | None:
         "commit": git("rev-parse", "HEAD"),
         "modified": bool(git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def _sources() -> str:
+    """sha256 over the package's source files: names the code where there is no checkout to ask."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for part in ("algorithms", "harness", "tasks", "verifiers"):
+        for path in sorted((package / part).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _processor() -> str:

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing
 import os
-import platform
-import queue
-import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from groupwise.harness import experiment as experiments
-from groupwise.harness import worker
+from groupwise.harness import pool
 from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import BASE, Experiment
-from groupwise.harness.progress import Display
-from groupwise.harness.records import dumps, read_json, write_json, write_text
+from groupwise.harness.layout import RunPlace, cell_name
+from groupwise.harness.records import read_json, write_json, write_text
+from groupwise.harness.requirements import check_installed
 from groupwise.harness.worker import Unit
 
 SCHEMA_VERSION = 1
-POLL_SECONDS = 0.2
-# Read by OpenMP, tokenizers and glibc when a worker starts. Waiting threads that spin cost a busy neighbour
-# dearly; and a heap that is kept saves the page faults of giving every large tensor back to the system.
-WORKER_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "TOKENIZERS_PARALLELISM": "false",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 
 
 class RunFailed(Exception):
@@ -47,6 +34,7 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     """
     experiment, text = experiments.load(source, overrides)
     experiments.check_data(experiment, source, data_dir)
+    check_installed(experiment, source)
     from groupwise.harness.loading import resolve
     from groupwise.harness.provenance import overlaps, provenance
 
@@ -54,7 +42,7 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     if folder.exists() and not (resume and (folder / "manifest.json").exists()):
         hint = "it has no manifest.json, so it is not a run" if resume else "add --resume, or choose another --out"
         raise InputError(f"{folder}: exists already; {hint}")
-    _, model = resolve(experiment.model.name, experiment.model.revision)
+    model_folder, model = resolve(experiment.model.name, experiment.model.revision)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "name": experiment.name,
@@ -70,7 +58,8 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     else:
         _make(folder, manifest, text)
     with _locked(folder):
-        failures = _work(experiment, folder, data_dir)
+        place = RunPlace(folder, model_folder, data_dir)
+        failures = pool.work(experiment, place, _units(experiment), _sizes(experiment, data_dir))
         _close(folder, manifest, experiment, failures)
         from groupwise.harness.report import write_report
 
@@ -109,69 +98,6 @@ def _sizes(experiment: Experiment, data_dir: Path | None) -> dict[str, int]:
     return sizes
 
 
-def _work(experiment: Experiment, folder: Path, data_dir: Path | None) -> dict[str, str]:
-    """Do every unit; returns unit name -> reason for those that failed. The warm start goes first."""
-    threads = experiment.compute.threads
-    processes = experiment.compute.processes or max(1, (os.cpu_count() or 1) // threads)
-    os.environ.update(WORKER_ENVIRONMENT, OMP_NUM_THREADS=str(threads))
-    context = multiprocessing.get_context("spawn")
-    reports: Any = context.Queue()
-    units = _units(experiment)
-    failures: dict[str, str] = {}
-    with (
-        Display(_sizes(experiment, data_dir)) as display,
-        (folder / "timings.jsonl").open("a", encoding="utf-8") as timings,
-        ProcessPoolExecutor(processes, context, worker.start, (reports, threads)) as pool,
-    ):
-        for stage in (
-            [u for u in units if u.kind == "warm_start"],
-            [u for u in units if u.kind != "warm_start"],
-        ):
-            if failures:
-                return failures | {unit.name: "the warm start failed" for unit in stage}
-            started = {pool.submit(_timed, unit, experiment, folder, data_dir): unit for unit in stage}
-            _follow(started, reports, display, timings, failures)
-    return failures
-
-
-def _timed(unit: Unit, experiment: Experiment, folder: Path, data_dir: Path | None) -> float:
-    start = time.monotonic()
-    worker.work(unit, experiment, folder, data_dir)
-    return time.monotonic() - start
-
-
-def _follow(
-    pending: dict[Future[float], Unit],
-    reports: Any,
-    display: Display,
-    timings: TextIO,
-    failures: dict[str, str],
-) -> None:
-    """Show progress until all are done; note times and failures."""
-    while pending:
-        done, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                display.advance(*reports.get_nowait())
-            except queue.Empty:
-                break
-        for future in done:
-            unit = pending.pop(future)
-            error = future.exception()
-            if error is None:
-                row = {
-                    "unit": unit.name,
-                    "seconds": future.result(),
-                    "finished": time.time(),
-                    "host": platform.node(),
-                }
-                timings.write(dumps(row) + "\n")
-                timings.flush()
-            else:
-                failures[unit.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            display.finish(unit.name)
-
-
 def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
     """The recipe of a label with its options, as it is printed into tables."""
     algorithm = experiment.algorithm(label)
@@ -186,27 +112,34 @@ def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
 
 
 def _make(folder: Path, manifest: dict[str, Any], text: str) -> None:
-    folder.mkdir(parents=True)
-    write_text(folder / "experiment.toml", text)
-    write_json(folder / "manifest.json", manifest)
+    """The folder appears with its manifest in it, or not at all."""
+    fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
+    try:
+        fresh.mkdir(parents=True)
+        write_text(fresh / "experiment.toml", text)
+        write_json(fresh / "manifest.json", manifest)
+        fresh.rename(folder)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise InputError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
 
 
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
-    """Refuse to resume with another experiment: half of its cells would be of one kind, half of another."""
+    """Refuse to resume with another experiment, code, model or data: cells would be of two kinds."""
     before = read_json(folder / "manifest.json")
     if before.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"{folder}/manifest.json: schema_version {before.get('schema_version')}; expected {SCHEMA_VERSION}"
         )
-    for section in ("experiment", "recipes"):
+    for section in ("experiment", "recipes", "provenance"):
         old, new = _flat(before[section]), _flat(json.loads(json.dumps(manifest[section])))
         if section == "experiment":  # does not change any number
             old.pop("compute.processes", None), new.pop("compute.processes", None)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             raise InputError(
-                f"{folder}/manifest.json: {changed[0]}: the run was made with {old.get(changed[0])!r}, "
-                f"not {new.get(changed[0])!r}; resume with the same experiment"
+                f"{folder}/manifest.json: {section}.{changed[0]}: the run was made with {old.get(changed[0])!r}, "
+                f"not {new.get(changed[0])!r}; resume with what it was started with, or start another"
             )
 
 
@@ -221,7 +154,7 @@ def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failu
     cells = []
     for unit in _units(experiment):
         if unit.kind == "cell":
-            path = folder / "cells" / f"{unit.label}-seed{unit.seed}" / "ledger.json"
+            path = folder / "cells" / cell_name(unit.label, unit.seed) / "ledger.json"
             cells.append({
                 "label": unit.label, "algorithm": experiment.algorithm(unit.label).name, "seed": unit.seed,
                 "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,

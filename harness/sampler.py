@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groupwise import verifiers
-from groupwise.algorithms.base import Group, Rollout, Stage
+from groupwise.algorithms.base import DrawnStage, Group, Rollout, Stage
 from groupwise.algorithms.base import Problem as AnyProblem
 from groupwise.harness import embedders
 from groupwise.harness.budget import BudgetExceeded, Ledger
@@ -148,7 +148,7 @@ class TrainingSampler:
         """Whether the budget covers that many more rollouts."""
         return self.ledger.affords(rollouts, self._longest)
 
-    def sample(self, problems: Sequence[AnyProblem], n: int) -> list[Group]:
+    def sample(self, problems: Sequence[AnyProblem], n: int, stage: DrawnStage = "final") -> list[Group]:
         """n rollouts for each problem. Raises BudgetExceeded, with nothing drawn, if they do not fit."""
         if not self.affords(len(problems) * n):
             raise BudgetExceeded(f"{len(problems) * n} rollouts asked for")
@@ -158,10 +158,10 @@ class TrainingSampler:
             first = self.draws.get(problem.id, 0)
             self.draws[problem.id] = first + n
             work.append((problem, range(first, first + n)))
-        drawn = draw(self.engine, self.reader, work, "final", self.temperature, "train", self.seed)
+        drawn = draw(self.engine, self.reader, work, stage, self.temperature, "train", self.seed)
         groups = [Group(problem, tuple(rollouts)) for problem, rollouts in zip(known, drawn, strict=True)]
         rollouts = [rollout for group in groups for rollout in group.rollouts]
-        self.ledger.charge("final", len(rollouts), sum(len(r.tokens) for r in rollouts))
+        self.ledger.charge(stage, len(rollouts), sum(len(r.tokens) for r in rollouts))
         self.ledger.verifier_calls += len(rollouts)
         self.drawn.groups.extend(groups)
         return groups

@@ -20,16 +20,18 @@ LOSSES = "losses.json"
 
 
 def warm_start(
-    experiment: Experiment, problems: Sequence[Problem], folder: Path, progress: Callable[[int], None]
+    experiment: Experiment, source: str, problems: Sequence[Problem], folder: Path, progress: Callable[..., None]
 ) -> None:
     """Minimise the token-mean negative log-likelihood of the solutions; save the model to ``folder``.
+
+    ``source``: folder of the model to start from. ``problems`` all have a solution.
 
     Batches walk through seeded permutations of the problems; the learning rate falls linearly to zero.
     """
     config = experiment.warm_start
     if config is None or folder.exists():
         return
-    model, tokenizer = load_model(experiment.model)
+    model, tokenizer = load_model(source)
     model.to(experiment.compute.device)  # type: ignore[arg-type]
     dtype = getattr(torch, experiment.model.dtype)
     policy = Policy(model, pad_of(tokenizer), dtype, weight_decay=0.0)

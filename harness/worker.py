@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
-from pathlib import Path
 from typing import Any, Literal
 
 from groupwise.harness.experiment import Experiment, load_problems
+from groupwise.harness.layout import WARM_START, RunPlace
 
 _reports: Any = None
 
@@ -29,15 +30,20 @@ class Unit:
         return self.kind if self.kind == "warm_start" else f"{self.label} seed {self.seed}"
 
 
-def start(reports: Any, threads: int) -> None:
-    """Set up a worker: its threads, its way to report, and its end when the parent dies."""
+def start(reports: Any, threads: int, device: str) -> None:
+    """Set up a worker: its threads, its way to report, and its end when the parent dies.
+
+    Ctrl-C reaches every process of a terminal; it is the parent's to handle.
+    """
     global _reports
     _reports = reports
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    if device == "cpu":  # on a GPU some of what sampling needs has no deterministic kernel
+        torch.use_deterministic_algorithms(True)
 
 
 def _die_with_parent() -> None:
@@ -48,7 +54,7 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def work(unit: Unit, experiment: Experiment, run: Path, data_dir: Path | None) -> None:
+def work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
     """Do one unit; everything it makes is on disk when it returns."""
     report = _reporter(unit)
     if unit.kind == "warm_start" and experiment.warm_start is not None:
@@ -58,21 +64,21 @@ def work(unit: Unit, experiment: Experiment, run: Path, data_dir: Path | None) -
 
         torch.set_num_threads(experiment.warm_start.threads)
         tables = experiment.warm_start.tasks
-        problems = [p for table in tables for p in load_problems(table, data_dir) if p.solution is not None]
-        warm_start(experiment, problems, run / "warm_start", report)
+        problems = [p for table in tables for p in load_problems(table, run.data_dir) if p.solution is not None]
+        warm_start(experiment, run.model, problems, run.folder / WARM_START, report)
         torch.set_num_threads(experiment.compute.threads)
         return
     from groupwise.harness.cell import run_base, run_cell
 
     if unit.kind == "base":
-        run_base(experiment, run, unit.seed, data_dir, report)
+        run_base(experiment, run, unit.seed, report)
     else:
-        run_cell(experiment, run, unit.label, unit.seed, data_dir, report)
+        run_cell(experiment, run, unit.label, unit.seed, report)
 
 
-def _reporter(unit: Unit) -> Callable[[int], None]:
-    def report(rollouts: int) -> None:
+def _reporter(unit: Unit) -> Callable[..., None]:
+    def report(rollouts: int, restored: bool = False) -> None:
         if rollouts:
-            _reports.put((unit.name, rollouts))
+            _reports.put((unit.name, rollouts, restored))
 
     return report

@@ -156,6 +156,8 @@ def _from_hub(source: Source) -> list[Any]:
 
 
 def _cache_folder() -> Path:
+    if os.environ.get("GROUPWISE_CACHE"):
+        return Path(os.environ["GROUPWISE_CACHE"]) / "data"
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "groupwise" / "data"
 

@@ -19,7 +19,17 @@ def sentences(summary: Summary) -> list[str]:
     for task, content in summary["tasks"].items():
         if content["labels"]:
             found += _task(summary, task, content)
-    return found + _whole(summary)
+    return found + _overlap(summary) + _whole(summary)
+
+
+def _overlap(summary: Summary) -> list[str]:
+    """How much of each evaluation task the training problems share, where they share anything."""
+    return [
+        f"{task}: of {counts['evaluation']} evaluation problems {counts['same_text']} share their whole text with a "
+        f"training problem, and {counts['shared_13gram']} a run of 13 words."
+        for task, counts in summary["overlap"].items()
+        if counts["same_text"] or counts["shared_13gram"]
+    ]
 
 
 def listed(names: list[str]) -> str:

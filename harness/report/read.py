@@ -1,6 +1,6 @@
 """Records of a run, read into tables. Nothing here knows a model, an algorithm or a verifier: only files.
 
-Layout: see the design notes, "Records". Everything that is wrong with a file is a `RecordError` naming file
+Layout: see the README, "What a run does". Everything that is wrong with a file is a `RecordError` naming file
 and line; only the last line of a file may be torn, and only while the run is going on.
 """
 

@@ -61,6 +61,7 @@ def summarize(run: Run) -> Summary:
         "correction": "Holm, one family per task, measure and reference",
         "missing": _missing(run, final),
         "notes": notes,
+        "overlap": run.manifest.get("overlap", {}),
         "recipes": {label: dict(run.manifest.get("recipes", {}).get(label, {})) for label in run.labels},
         "measures": {m.column: {"title": m.title, "unit": m.unit, "note": m.note} for m in (ACCURACY, *DIVERSITY)},
         "tasks": tasks,

@@ -43,6 +43,9 @@ def test_commands_that_need_no_model_import_none(arguments: tuple[str, ...]) -> 
 
 def test_bad_input_is_one_line_exit_code_2_and_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b'name = "\xff"')
+    half_a_problem = '{"name": "word_arithmetic", "split": "train", "options": {"train_size": 10.5}}'
     mistakes = [
         ["run", "smoke", "--set", "trian.learning_rate=1"],
         ["run", "smoke", "--set", 'algorithms={"gpro": {}}'],
@@ -50,6 +53,12 @@ def test_bad_input_is_one_line_exit_code_2_and_no_folder(tmp_path: Path, capsys:
         ["run", "smoke", "--set", "evaluation.k=[8]"],
         ["run", "smoke", "--set", 'model.name="./nowhere"'],
         ["run", "smollm2-mawps", "--data-dir", str(tmp_path / "nowhere")],
+        ["run", "smoke", "--data-dir", str(tmp_path / "nowhere")],
+        ["run", "smoke", "--set", "train.learning_rate=Infinity"],
+        ["run", "smoke", "--set", "compute.device=gpu"],
+        ["run", "smoke", "--set", "budget.unit=generated_tokens", "--set", 'train.tasks=[{"name": "x", "split": "y"}]'],
+        ["run", "smoke", "--set", f"train.tasks=[{half_a_problem}]"],
+        ["run", str(binary)],
         ["run", "nothing-like-this"],
         ["report", str(tmp_path / "nowhere")],
         ["algorithms", "show", "gpro"],

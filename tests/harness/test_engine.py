@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from groupwise.harness.engine import Completion, Request, TransformersEngine
-from groupwise.harness.experiment import ModelConfig
-from groupwise.harness.loading import encode_prompt, load_model
+from groupwise.harness.loading import encode_prompt, load_model, resolve
 from groupwise.harness.seeds import uniforms
 from groupwise.tasks import make
 
@@ -17,7 +16,7 @@ LIMIT = 24
 
 @pytest.fixture(scope="module")
 def loaded():  # type: ignore[no-untyped-def]
-    model, tokenizer = load_model(ModelConfig())
+    model, tokenizer = load_model(resolve("embedded")[0])
     problems = make("word_arithmetic").problems("test")[:5]
     return model, tokenizer, [encode_prompt(tokenizer, problem.prompt) for problem in problems]
 

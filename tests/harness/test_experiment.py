@@ -86,6 +86,7 @@ MISTAKES = {
     "k above n": (("k = [1, 4]", "k = [1, 8]"), "tiny.toml:21: evaluation.k: 8 is greater than samples = 4"),
     "wrong type": (("samples = 4", 'samples = "four"'), "tiny.toml:20: evaluation.samples: "),
     "group of one": (("group_size = 4", "group_size = 1"), "tiny.toml:9: train.group_size: "),
+    "repeated task": (('"word_arithmetic"', '"pick_one"'), "train.tasks: each task once"),
     "repeated seed": (("seeds = [0]", "seeds = [0, 0]"), "tiny.toml:2: seeds: each seed once"),
     "label with a slash": (("algorithms.grpo", 'algorithms."a/b"'), "expected a label of letters"),
     "label base": (("algorithms.grpo", "algorithms.base"), "tiny.toml:27: algorithms.base: expected a label"),
@@ -128,5 +129,7 @@ def test_no_such_experiment() -> None:
 
 def test_missing_data_names_the_folder(tmp_path: Path) -> None:
     experiment, _ = load("smollm2-mawps", [])
-    with pytest.raises(InputError, match=r"smollm2-mawps: train\.tasks\.0 \(mawps\): .*nowhere"):
+    with pytest.raises(InputError, match=r"smollm2-mawps: --data-dir .*nowhere: expected an existing folder"):
         check_data(experiment, "smollm2-mawps", tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"smollm2-mawps: train\.tasks\.0 \(mawps\): .*mawps"):
+        check_data(experiment, "smollm2-mawps", tmp_path)

@@ -16,7 +16,7 @@ from groupwise.algorithms.base import Group, Rollout
 from groupwise.harness.embedders import hash_embeddings
 from groupwise.harness.engine import left_pad
 from groupwise.harness.experiment import ModelConfig, TaskConfig, TrainConfig
-from groupwise.harness.loading import add_lora, encode_completion, encode_prompt, load_model
+from groupwise.harness.loading import add_lora, encode_completion, encode_prompt, load_model, resolve
 from groupwise.harness.policy import Policy, scheduled, update
 from groupwise.tasks import make
 
@@ -24,7 +24,7 @@ CONFIG = TrainConfig(tasks=[TaskConfig(name="word_arithmetic", split="train")], 
 
 
 def policy_of(config: ModelConfig | None = None) -> tuple[Policy, Any]:
-    model, tokenizer = load_model(config or ModelConfig())
+    model, tokenizer = load_model(resolve("embedded")[0])
     if config and config.lora:
         model = add_lora(model, config, seed=1)
     return Policy(model, tokenizer.pad_token_id, torch.float32, weight_decay=0.0), tokenizer

@@ -396,3 +396,16 @@ def test_terminal(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Accuracy: write_sum" in text
     assert "could have detected" in text
     assert "\x1b" not in text
+
+
+def test_shared_texts_are_said(small: Path) -> None:
+    run = small
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    manifest["overlap"] = {
+        "write_sum": {"train": 50, "evaluation": 20, "same_text": 0, "shared_13gram": 7},
+        "pick_one": {"train": 50, "evaluation": 20, "same_text": 0, "shared_13gram": 0},
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    text = (report.write_report(run) / "report.md").read_text(encoding="utf-8")
+    assert "write_sum: of 20 evaluation problems 0 share their whole text with a training problem, and 7 a run" in text
+    assert "pick_one: of 20 evaluation problems" not in text

@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from groupwise.harness.cli import main
 
@@ -68,9 +69,9 @@ def test_a_second_run_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) ->
 
 
 MOMENTS = {
-    "first base evaluation": "evaluations/base-seed3/final/*.jsonl*",
+    "first base evaluation": "evaluations/base-seed3/final/*",
     "first checkpoint": "cells/*/checkpoint/state.json",
-    "in the final evaluation": "evaluations/grpo-seed3/final/*.partial",
+    "in the final evaluation": "evaluations/grpo-seed3/final/*",
     "a cell is done": "cells/*/ledger.json",
 }
 
@@ -123,6 +124,60 @@ def test_common_random_numbers(undisturbed: Path) -> None:
     texts = list(first.values())
     assert len(texts) == 3
     assert all(text == texts[0] for text in texts)
+    # With no step taken, a cell's evaluation would be the base model's: same problems, same draws.
+    ids = []
+    for cell in sorted((undisturbed / "evaluations").iterdir()):
+        rows = [json.loads(line) for line in (cell / "final" / "pick_one.jsonl").open(encoding="utf-8")]
+        ids.append([(row["problem"], row["sample"]) for row in rows])
+    assert len(ids) == 4
+    assert all(one == ids[0] for one in ids)
+
+
+def test_a_policy_that_took_no_step_evaluates_exactly_like_base(tmp_path: Path) -> None:
+    out = tmp_path / "still"
+    changes = ["--set", 'algorithms={"grpo": {}}', "--set", "train.learning_rate=1e-30"]
+    assert main(command(out, *changes)) == 0
+    for task in ("pick_one", "word_arithmetic"):
+        base, trained = (
+            out / "evaluations" / f"{label}-seed3" / "final" / f"{task}.jsonl" for label in ("base", "grpo")
+        )
+        assert base.read_bytes() == trained.read_bytes()
+
+
+def test_a_budget_in_tokens_is_kept_and_its_curve_is_in_rollouts(tmp_path: Path) -> None:
+    out = tmp_path / "tokens"
+    changes = ["--set", 'budget={"unit": "generated_tokens", "total": 2000}', "--set", 'algorithms={"grpo": {}}']
+    assert main(command(out, *changes)) == 0
+    ledger = json.loads((out / "cells" / "grpo-seed3" / "ledger.json").read_text(encoding="utf-8"))
+    assert ledger["charged"] == ledger["final"]["generated_tokens"] <= 2000
+    steps = [json.loads(line) for line in (out / "cells" / "grpo-seed3" / "steps.jsonl").open(encoding="utf-8")]
+    curve = [path.name for path in (out / "evaluations" / "grpo-seed3").iterdir() if path.name != "final"]
+    assert len(curve) == 1
+    before = [step for step in steps if step["generated_tokens"] <= 1000]
+    assert int(curve[0].removeprefix("curve-")) == before[-1]["rollouts"]
+
+
+def test_an_interrupt_ends_the_run_at_once_and_resume_goes_on(undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "groupwise.harness.cli", *command(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list(out.glob("cells/*/steps.jsonl")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
+    assert not list(out.glob("cells/*/ledger.json"))
+    assert main(command(out, "--resume")) == 0
+    assert_same(out, undisturbed)
 
 
 def test_steps_follow_the_budget(undisturbed: Path) -> None:
@@ -136,21 +191,42 @@ def test_steps_follow_the_budget(undisturbed: Path) -> None:
 
 
 def test_the_trained_weights_load_and_differ_from_the_start(undisturbed: Path) -> None:
-    import torch
+    from groupwise.harness.loading import load_model, resolve
 
-    from groupwise.harness.experiment import ModelConfig
-    from groupwise.harness.loading import load_model
-
-    start, _ = load_model(ModelConfig())
+    start, _ = load_model(resolve("embedded")[0])
     for label in ("grpo", "gcpo_contrastive"):
-        trained, _ = load_model(ModelConfig(name=str(undisturbed / "cells" / f"{label}-seed3" / "model")))
+        trained, _ = load_model(str(undisturbed / "cells" / f"{label}-seed3" / "model"))
         assert not torch.equal(start.lm_head.weight, trained.lm_head.weight)
+
+
+def test_a_checkpoint_caught_between_its_renames_is_found(tmp_path: Path) -> None:
+    from groupwise.harness import checkpoint
+    from groupwise.harness.loading import load_model, resolve
+    from groupwise.harness.policy import Policy
+
+    def policy() -> Policy:
+        return Policy(load_model(resolve("embedded")[0])[0], 2, torch.float32, 0.0)
+
+    folder, trained = tmp_path / "checkpoint", policy()
+    checkpoint.save(folder, trained, {"step": 1})
+    with torch.no_grad():
+        trained.trainable["model.norm.weight"].add_(1.0)
+    checkpoint.save(folder, trained, {"step": 2})
+    # A kill just after the old checkpoint was moved aside, with the new one whole beside it.
+    shutil.copytree(folder, tmp_path / "checkpoint.old")
+    folder.rename(tmp_path / "checkpoint.new")
+    again = policy()
+    assert checkpoint.load(folder, again) == {"step": 2}
+    assert torch.equal(again.trainable["model.norm.weight"], trained.trainable["model.norm.weight"])
+    # A kill while the new one was being written: the old one stands.
+    (tmp_path / "checkpoint.new").mkdir()
+    assert checkpoint.load(folder, again) == {"step": 2}
 
 
 def test_resuming_with_another_experiment_is_refused(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(undisturbed)
     assert main(command(undisturbed, "--resume", "--set", "train.learning_rate=1")) == 2
-    assert "train.learning_rate: the run was made with 0.0002, not 1" in capsys.readouterr().err
+    assert "experiment.train.learning_rate: the run was made with 0.0002, not 1" in capsys.readouterr().err
     assert contents(undisturbed) == before
 
 

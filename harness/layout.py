@@ -1,0 +1,23 @@
+"""Where a run keeps what: names of folders, and the places that its workers need to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WARM_START = "warm_start"
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """``folder``: of the run. ``model``: folder of the model's files, found once for all cells.
+    ``data_dir``: of benchmark data, or None for the usual places."""
+
+    folder: Path
+    model: str
+    data_dir: Path | None
+
+
+def cell_name(label: str, seed: int) -> str:
+    """The folder of a cell, under ``cells/`` and ``evaluations/``."""
+    return f"{label}-seed{seed}"
