@@ -199,7 +199,7 @@ def _gradient(
     """
     sums: dict[str, float] = {"loss": 0.0}
     temperature = config.sampling.temperature
-    for rows in _micro_batches(rollouts, chosen, config.micro_batch_tokens):
+    for rows in micro_batches(rollouts, chosen, config.micro_batch_tokens):
         members = [rollouts[i] for i in rows]
         logprobs = policy.logprobs(members, temperature)
         width = logprobs.shape[1]
@@ -227,7 +227,7 @@ def _gradient(
     return sums
 
 
-def _micro_batches(
+def micro_batches(
     rollouts: Sequence[Rollout], chosen: np.ndarray[Any, Any], tokens: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Rows in order of group, cut so that padded batches hold at most ``tokens`` (one row at least).
@@ -268,7 +268,7 @@ def _old_logprobs(
             old[i] = torch.tensor(kept, device=policy.model.device)
         else:
             missing.append(i)
-    for rows in _micro_batches(rollouts, np.array(missing, dtype=int), tokens):
+    for rows in micro_batches(rollouts, np.array(missing, dtype=int), tokens):
         scores = policy.scored([rollouts[i] for i in rows], temperature)
         old |= {int(i): row[: len(rollouts[i].tokens)] for i, row in zip(rows, scores, strict=True)}
     return old

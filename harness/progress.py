@@ -57,6 +57,7 @@ class Display:
 
     def finish(self, unit: str) -> None:
         """The unit is done, whatever its size was thought to be."""
+        self.restored += self.sizes[unit] - self.done[unit]  # found done, or never reported: no speed to learn from
         self.done[unit] = self.sizes[unit]
         if self.bar and unit in self.rows:
             self.bar.remove_task(self.rows.pop(unit))

@@ -92,7 +92,8 @@ def _sizes(experiment: Experiment, data_dir: Path | None) -> dict[str, int]:
     sizes = {}
     for unit in _units(experiment):
         if unit.kind == "warm_start":
-            sizes[unit.name] = experiment.warm_start.steps if experiment.warm_start else 0
+            warm = experiment.warm_start
+            sizes[unit.name] = warm.steps * warm.batch_size if warm else 0
         else:
             sizes[unit.name] = final + (unit.kind == "cell") * (training + curve * (config.curve_points - 1))
     return sizes

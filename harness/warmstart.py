@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from groupwise.algorithms.base import Rollout
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.loading import load_model
-from groupwise.harness.policy import Policy
+from groupwise.harness.policy import Policy, micro_batches
 from groupwise.harness.records import write_json
 from groupwise.harness.sampler import Reader
 from groupwise.harness.seeds import generator
@@ -40,8 +41,9 @@ def warm_start(
     losses = []
     for step in range(config.steps):
         batch = [reader.reference(problems[i], 0) for i in _batch(len(problems), config.batch_size, step)]
-        losses.append(_step(policy, batch, config.learning_rate * (1 - step / config.steps)))
-        progress(1)
+        lr = config.learning_rate * (1 - step / config.steps)
+        losses.append(_step(policy, batch, lr, experiment.train.micro_batch_tokens))
+        progress(len(batch))
     fresh = folder.with_name(folder.name + ".new")
     model.save_pretrained(fresh)
     write_json(fresh / LOSSES, {"losses": losses})
@@ -58,12 +60,16 @@ def _batch(problems: int, size: int, step: int) -> list[int]:
     return [int(orders[lap][index]) for lap, index in chosen]
 
 
-def _step(policy: Policy, batch: Sequence[Rollout], lr: float) -> float:
+def _step(policy: Policy, batch: Sequence[Rollout], lr: float, micro_batch_tokens: int) -> float:
+    """One optimizer step; returns the mean negative log-likelihood of a token of the batch, in nats."""
     tokens = sum(len(rollout.tokens) for rollout in batch)
-    loss = -policy.logprobs(batch, temperature=1.0).sum() / tokens
-    loss.backward()
+    total = 0.0
+    for rows in micro_batches(batch, np.arange(len(batch)), micro_batch_tokens):
+        loss = -policy.logprobs([batch[i] for i in rows], temperature=1.0).sum() / tokens
+        loss.backward()
+        total += float(loss.detach())
     policy.step(lr, max_grad_norm=1.0)
-    return float(loss.detach())
+    return total
 
 
 def pad_of(tokenizer: object) -> int:

@@ -101,6 +101,16 @@ def grids(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(column): wide.loc[:, [column]].droplevel(0, axis=1) for column in columns}
 
 
+def one_model(table: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The grids of the base model, its seeds averaged: it is one model, and they are but more samples of it.
+
+    An optimizer's seeds are training runs, a sample of those there could have been; the base's are not.
+    Counts stay as they are.
+    """
+    counts = ("scored", "drawn")
+    return {name: grid if name in counts else grid.mean(axis=1).to_frame() for name, grid in table.items()}
+
+
 def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two tables (problems, seeds) cut down to the problems and seeds that both have."""
     one, two = first.align(second, join="inner")

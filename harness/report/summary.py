@@ -23,6 +23,7 @@ from groupwise.harness.report.cells import (
     Measure,
     cell_table,
     grids,
+    one_model,
     paired,
 )
 from groupwise.harness.report.read import BASE, FINAL, KINDS, Run
@@ -86,7 +87,9 @@ def _task(cells: pd.DataFrame, order: list[str], comparator: str, ks: tuple[int,
     # accuracy.
     tops = [Measure(f"pass@{k}", f"pass@{k}", "", "unbiased") for k in usable[-1:] if k > 1]
     mine = {label: grids(cells[cells["label"] == label]) for label in present}
-    labels = {label: _label(mine[label], measures, usable) for label in present}
+    labels = {
+        label: _label(one_model(mine[label]) if label == BASE else mine[label], measures, usable) for label in present
+    }
     differences: Summary = {}
     for reference in dict.fromkeys((comparator, BASE)):
         if reference in mine:
@@ -189,7 +192,9 @@ def _curve(cells: pd.DataFrame, run: Run) -> Summary:
 
 
 def _accuracy(cells: pd.DataFrame) -> Summary:
-    return statistics.proportion(grids(cells)["accuracy"], int(cells["scored"].sum())).to_dict()
+    table = grids(cells)
+    table = one_model(table) if (cells["label"] == BASE).all() else table
+    return statistics.proportion(table["accuracy"], int(cells["scored"].sum())).to_dict()
 
 
 def _consumed(run: Run, label: str, seeds: list[int]) -> float | None:

@@ -409,3 +409,18 @@ def test_shared_texts_are_said(small: Path) -> None:
     text = (report.write_report(run) / "report.md").read_text(encoding="utf-8")
     assert "write_sum: of 20 evaluation problems 0 share their whole text with a training problem, and 7 a run" in text
     assert "pick_one: of 20 evaluation problems" not in text
+
+
+def test_base_is_one_model_and_its_seeds_only_more_samples(run: Path, summary: dict[str, Any]) -> None:
+    for task in TASKS:
+        estimate = summary["tasks"][task]["labels"]["base"]["accuracy"]
+        by_problem: dict[str, list[float]] = {}
+        for seed in summary["seeds"]:
+            for row in rows_of(run, "base", task, seed):
+                if row["score"] is not None:
+                    by_problem.setdefault(row["problem"], []).append(row["score"])
+        means = np.array([np.mean(scores) for scores in by_problem.values()])
+        standard_error = means.std(ddof=1) / np.sqrt(len(means))
+        assert estimate["seeds"] == 1
+        # Clustered by problem: near the textbook interval, whatever the shape of the exact one.
+        assert (estimate["high"] - estimate["low"]) / (2 * 1.96 * standard_error) == pytest.approx(1.0, abs=0.2)
