@@ -104,7 +104,8 @@ def design(content: Summary) -> str:
     labels = content["labels"].values()
     problems = span([x["accuracy"]["problems"] for x in labels])
     samples = span([x["samples_per_problem"] for x in labels])
-    seeds = [x["accuracy"]["seeds"] for x in labels]
+    trained = [x["accuracy"]["seeds"] for label, x in content["labels"].items() if label != BASE]
+    seeds = trained or [x["accuracy"]["seeds"] for x in labels]
     return f"{problems} problems × {samples} samples × {span(seeds)} seed{'' if max(seeds) == 1 else 's'}"
 
 
