@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import signal
 import threading
@@ -56,6 +58,22 @@ def _die_with_parent() -> None:
 
 def work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
     """Do one unit; everything it makes is on disk when it returns."""
+    try:
+        _work(unit, experiment, run)
+    finally:
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Return what the unit used to the system: the heap is kept while a unit runs (see ``pool``), and what it
+    leaves behind would add up over the units of a worker."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other systems keep no such heap
+    if trim is not None:
+        trim(0)
+
+
+def _work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
     report = _reporter(unit)
     if unit.kind == "warm_start" and experiment.warm_start is not None:
         import torch
