@@ -140,7 +140,7 @@ def test_skipping_rollouts_without_signal_is_exact() -> None:
 def test_no_signal_no_step() -> None:
     result, after = weights_after(CONFIG, [[1, 1, 1, 1], [0, 0, 0, 0], [None, None, None, None]])
     policy, _ = policy_of()
-    assert (result.optimizer_steps, result.trained_tokens, result.loss, result.signal_share) == (0, 0, None, 0.0)
+    assert (result.optimizer_steps, result.trained_tokens, result.loss, result.signal_groups) == (0, 0, None, 0)
     assert all(torch.equal(after[key], p) for key, p in policy.trainable.items())
 
 
