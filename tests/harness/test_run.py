@@ -157,10 +157,17 @@ def test_a_budget_in_tokens_is_kept_and_its_curve_is_in_rollouts(tmp_path: Path)
     assert int(curve[0].removeprefix("curve-")) == before[-1]["rollouts"]
 
 
+# What runs in the background of a shell script inherits an ignored SIGINT, and these tests may.
+INTERRUPTIBLE = (
+    "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from groupwise.harness.cli import main\nsys.exit(main(sys.argv[1:]))"
+)
+
+
 def test_an_interrupt_ends_the_run_at_once_and_resume_goes_on(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
     process = subprocess.Popen(
-        [sys.executable, "-m", "groupwise.harness.cli", *command(out)],
+        [sys.executable, "-c", INTERRUPTIBLE, *command(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
