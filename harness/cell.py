@@ -16,8 +16,8 @@ from groupwise.harness import checkpoint
 from groupwise.harness.budget import BudgetExceeded, Ledger
 from groupwise.harness.engine import TransformersEngine
 from groupwise.harness.evaluate import evaluate
-from groupwise.harness.experiment import BASE, Experiment, SamplingConfig, TaskConfig, load_problems
-from groupwise.harness.layout import WARM_START, RunPlace, cell_name
+from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
+from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
 from groupwise.harness.loading import add_lora, load_model
 from groupwise.harness.policy import Policy, UpdateResult, scheduled, update
 from groupwise.harness.records import Log, dumps, read_lines, write_json
@@ -146,6 +146,8 @@ class Training:
         before, rollouts_before = ledger.fraction, ledger.rollouts
         groups = self._collect(problems)
         drawn = self.sampler.take_drawn()
+        if not drawn.groups:  # refused at the first draw: there is nothing to learn from or to record
+            return
         # The curve at N rollouts shows the policy that had consumed at most N: this batch is not in it yet.
         self._curve_up_to(ledger.charged - 1, rollouts_before)
         lr = scheduled(self.config, (before + ledger.fraction) / 2)

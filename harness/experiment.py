@@ -18,13 +18,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from groupwise import algorithms, tasks
 from groupwise.algorithms.base import Algorithm
 from groupwise.harness.errors import InputError
+from groupwise.harness.layout import BASE
 from groupwise.tasks.base import DataError, Problem, Task
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # both become parts of file names
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
-BASE = "base"
 SOLUTIONS = "reference solutions"
 
 

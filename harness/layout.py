@@ -1,10 +1,12 @@
-"""Where a run keeps what: names of folders, and the places that its workers need to know."""
+"""Where a run keeps what: names of folders and labels, and the places that its workers need to know."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+SCHEMA_VERSION = 1  # of the records; raised when a reader of the old ones would misread the new
+BASE = "base"  # the label of the model before reinforcement learning
 WARM_START = "warm_start"
 
 

@@ -13,13 +13,11 @@ from typing import Any
 from groupwise.harness import experiment as experiments
 from groupwise.harness import pool
 from groupwise.harness.errors import InputError
-from groupwise.harness.experiment import BASE, Experiment
-from groupwise.harness.layout import RunPlace, cell_name
+from groupwise.harness.experiment import Experiment
+from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.records import read_json, write_json, write_text
 from groupwise.harness.requirements import check_installed
 from groupwise.harness.worker import Unit
-
-SCHEMA_VERSION = 1
 
 
 class RunFailed(Exception):

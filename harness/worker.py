@@ -82,7 +82,7 @@ def _work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
 
         torch.set_num_threads(experiment.warm_start.threads)
         tables = experiment.warm_start.tasks
-        problems = [p for table in tables for p in load_problems(table, run.data_dir) if p.solution is not None]
+        problems = [p for table in tables for p in load_problems(table, run.data_dir)]
         warm_start(experiment, run.model, problems, run.folder / WARM_START, report)
         torch.set_num_threads(experiment.compute.threads)
         return

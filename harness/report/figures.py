@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from groupwise.harness.report.read import BASE
+from groupwise.harness.layout import BASE
 from groupwise.harness.report.tables import name_of
 
 Summary = dict[str, Any]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from groupwise.harness.report.read import BASE
+from groupwise.harness.layout import BASE
 from groupwise.harness.report.tables import DIGITS, interval, number, p_text
 
 Summary = dict[str, Any]

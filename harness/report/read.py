@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-SCHEMA_VERSION = 1
-BASE = "base"
+from groupwise.harness.layout import SCHEMA_VERSION
+
 FINAL = -1  # `at` of a final evaluation; a curve evaluation has the rollouts consumed so far
 KINDS = ("all_right", "mixed", "all_wrong", "unscored")
 # A rollout is right when its score is 1; a score between 0 and 1 counts in the mean score only.

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from groupwise.harness import statistics
+from groupwise.harness.layout import BASE
 from groupwise.harness.report.cells import (
     ACCURACY,
     DIVERSITY,
@@ -26,7 +27,7 @@ from groupwise.harness.report.cells import (
     one_model,
     paired,
 )
-from groupwise.harness.report.read import BASE, FINAL, KINDS, Run
+from groupwise.harness.report.read import FINAL, KINDS, Run
 
 SCHEMA_VERSION = 1
 COMPARATOR = "grpo"

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from groupwise.harness.report.read import BASE
+from groupwise.harness.layout import BASE
 
 Summary = dict[str, Any]
 MARK = "†"
