@@ -8,14 +8,14 @@ imports torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import getdoc
 from typing import Any
 
 from groupwise.algorithms.base import Algorithm
-from groupwise.algorithms.options import accepted
+from groupwise.algorithms.options import accepted, used_by
 
 ENTRY_POINTS = "groupwise.algorithms"
 
@@ -65,11 +65,21 @@ def make(name: str, **options: Any) -> Algorithm:
     Raises UnknownAlgorithm, or ValueError for an option that does not exist or a value it does not accept.
     """
     algorithm = get(name)
-    known = [option.name for option in fields(algorithm)]
+    known = [option.name for option in hyper_parameters(algorithm)]
     for option in options:
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}: expected one of {', '.join(known)}")
-    return algorithm(**options)
+    values: dict[str, Any] = {key: _frozen(value) for key, value in options.items()}
+    return algorithm(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def hyper_parameters(algorithm: type[Algorithm]) -> list[Field[Any]]:
+    """The options that the class has a use for."""
+    return [option for option in fields(algorithm) if used_by(algorithm, option)]
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -79,20 +89,24 @@ def describe(name: str) -> dict[str, Any]:
     accepted, doc, source). Formula and recipe are those of the defaults.
     """
     algorithm = make(name)
-    recipe = asdict(algorithm.recipe)
+    recipe = {key: _thawed(value) for key, value in asdict(algorithm.recipe).items()}
     return {
         "name": name,
         "description": getdoc(type(algorithm)),
         "formula": algorithm.recipe.formula(),
-        "recipe": {**recipe, "deviations": list(recipe["deviations"])},
+        "recipe": recipe,
         "hyper_parameters": [
             {
                 "name": option.name,
-                "default": None if option.default is MISSING else option.default,
+                "default": None if option.default is MISSING else _thawed(option.default),
                 "accepted": accepted(option),
                 "doc": option.metadata["doc"],
                 "source": option.metadata["source"],
             }
-            for option in fields(algorithm)
+            for option in hyper_parameters(type(algorithm))
         ],
     }
+
+
+def _thawed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 import numpy as np
 
 from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Recipe
-from groupwise.algorithms.ingredients import clip
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.options import about
 
@@ -66,7 +65,7 @@ class COPO(Algorithm):
         default=False, metadata=about("whether disagreement lowers a prompt's reward", "released code")
     )
     dual_clip: float = field(
-        default=3.0, metadata=about("loss of a negative advantage is at most this times it", "code", above=1)
+        default=3.0, metadata=about("loss of a negative advantage is at most this times it", "code", above=1, off=True)
     )
 
     @property
@@ -78,7 +77,7 @@ class COPO(Algorithm):
             citation="2025, arXiv:2508.04138",
             baseline="[(1 - w) (R - mean R), w (r - mean r)]",
             normalised_over=f"prompts of the batch (R) and the group (r), {gate}",
-            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon:g}], dual clip {self.dual_clip:g}",
+            learns_from=("all_wrong", "all_right") if self.mode != "no-global" else (),
             signal_free="global advantage: the prompt's mean reward R against the batch's",
             deviations=(
                 "defaults of the release (k 5, b 1, soft-with-zero); the paper is said to use k 20, b 1.5",
@@ -88,16 +87,17 @@ class COPO(Algorithm):
 
     def advantages(self, groups: Sequence[Group]) -> Advantages:
         sizes = np.array([len(group.rollouts) for group in groups], dtype=np.intp)
-        rewards = group_stats.flatten(group.rewards for group in groups)
-        local = group_stats.flatten(self._standardise(group.rewards) for group in groups)
+        rewards = [self.rewards(group) for group in groups]
+        scores = group_stats.flatten(group.rewards for group in groups)
+        local = group_stats.flatten(self._standardise(one) for one in rewards)
         entropy = np.array([self._entropy(group) for group in groups])
-        prompts = np.array([group_stats.scored_mean(group.rewards) for group in groups])
+        prompts = np.array([group_stats.scored_mean(one) for one in rewards])
         if self.entropy_shaping:
             prompts = prompts * (1.0 - np.array([self.shaping(group) for group in groups]) * entropy)
         between = group_stats.standardise(prompts, self.std_eps, tolerance=ROUNDING)
-        weight = self._weight(np.repeat(entropy, sizes), rewards, local)
+        weight = self._weight(np.repeat(entropy, sizes), scores, local)
         coef = self.global_coef if self.mode == "only-soft-with-coef" else 1.0
-        scored = ~np.isnan(rewards)
+        scored = ~np.isnan(scores)
         return {
             "global": np.where(scored, coef * (1.0 - weight) * np.repeat(between, sizes), 0.0),
             "local": weight * local,
@@ -111,26 +111,20 @@ class COPO(Algorithm):
         scored = int(np.count_nonzero(~np.isnan(group.rewards)))
         return (1.0 - 1.0 / scored) / float(np.log2(scored)) if scored > 1 else 0.0
 
-    def _weight(self, entropy: Array, rewards: Array, local: Array) -> Array:
+    def _weight(self, entropy: Array, scores: Array, local: Array) -> Array:
         """w of each rollout, in [0, 1]."""
         weight = np.zeros_like(entropy) if self.mode == "only-global" else np.ones_like(entropy)
         # The words of a mode's name are its factors.
         if "soft" in self.mode:
             weight *= np.exp(-np.logaddexp(0.0, -self.k * (entropy - self.b)))  # sigmoid without overflow
         if "zero" in self.mode:
-            weight *= rewards != 0
+            weight *= scores != 0
         if "forced" in self.mode:
             weight *= local != 0
         return weight
 
-    def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        ratio = clip.token_ratio(batch.logprobs, batch.old_logprobs)
-        between, between_clipped = self._surrogate(ratio, advantages["global"])
-        within, within_clipped = self._surrogate(ratio, advantages["local"])
-        kl = clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
-        loss = clip.mean_of_sequence_means(between + within + kl, batch.mask, batch.totals)
-        clipped = between_clipped.maximum(within_clipped)
-        return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
-
-    def _surrogate(self, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
-        return clip.surrogate(ratio, advantage[:, None], self.epsilon, self.epsilon, self.dual_clip)
+    def policy_loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        ratio = self.ratio(batch)
+        between, between_clipped = self.surrogate(ratio, advantages["global"])
+        within, within_clipped = self.surrogate(ratio, advantages["local"])
+        return between + within, between_clipped.maximum(within_clipped)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Problem, Recipe, Sampler
+from groupwise.algorithms import wording
+from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
 from groupwise.algorithms.ingredients import clip
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.options import about
@@ -34,8 +33,9 @@ class DAPO(Algorithm):
     0 in a group that is kept.
     Supervision: the verdict alone.
 
-    Deviations: the overlong penalty is off by default (our completions are short), and overlong filtering is
-    left out. verl ends the run when ``max_draws`` leave the batch too small; here the smaller batch is used.
+    Deviations: the overlong penalty is off by default (our completions are short), and so is overlong filtering
+    (``mask_truncated``; its authors do without in most runs). verl ends the run when ``max_draws`` leave the
+    batch too small; here the smaller batch is used.
     """
 
     name: ClassVar[str] = "dapo"
@@ -44,27 +44,19 @@ class DAPO(Algorithm):
         default=0.28, metadata=about("the ratio is clipped above 1 + epsilon_high", "DAPO paper", above=0)
     )
     max_draws: int = field(default=10, metadata=about("most draws for one batch", "verl max_num_gen_batches", low=1))
-    overlong_limit: int = field(
-        default=0,
-        metadata=about("length in tokens at which the penalty is 1; 0: no penalty", "DAPO paper: 20480", low=0),
-    )
-    overlong_cache: int = field(
-        default=4096, metadata=about("tokens over which the penalty grows from 0 to 1", "DAPO paper", low=1)
-    )
 
     @property
     def recipe(self) -> Recipe:
-        limit = f"from {self.overlong_limit - self.overlong_cache} to {self.overlong_limit} tokens"
         return replace(
             self.plain_recipe,
             title="DAPO: Decoupled Clip and Dynamic Sampling Policy Optimization",
             citation="Yu et al. 2025, arXiv:2503.14476",
-            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon_high:g}]",
             aggregation="mean over all tokens of the batch",
             sampling=f"{self.group_size} rollouts for each problem, up to {self.max_draws} draws for a batch",
+            cost=wording.cost(self, f"{self.group_size} to {self.group_size * self.max_draws} rollouts"),
             signal_free="discarded, and others drawn in their place",
             deviations=(
-                f"overlong penalty {limit if self.overlong_limit else 'off'}; overlong filtering left out",
+                "the overlong penalty (overlong_limit) and overlong filtering (mask_truncated) are off by default",
                 "a batch that is still too small after max_draws is used (verl ends the run)",
             ),
         )
@@ -81,21 +73,5 @@ class DAPO(Algorithm):
         sampler.discard(kept[wanted:])
         return kept[:wanted]
 
-    def advantages(self, groups: Sequence[Group]) -> Advantages:
-        shaped = (group.rewards + self.overlong_penalty(group) for group in groups)
-        return {"advantage": group_stats.flatten(self._standardise(rewards) for rewards in shaped)}
-
-    def overlong_penalty(self, group: Group) -> Array:
-        """0 up to overlong_limit - overlong_cache tokens, then linear to -1 at the limit, -1 beyond."""
-        lengths = np.array([len(rollout.tokens) for rollout in group.rollouts], dtype=np.float64)
-        if not self.overlong_limit:
-            return np.zeros(lengths.shape)
-        return np.clip((self.overlong_limit - self.overlong_cache - lengths) / self.overlong_cache, -1.0, 0.0)
-
-    def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        ratio = clip.token_ratio(batch.logprobs, batch.old_logprobs)
-        advantage = advantages["advantage"][:, None]
-        per_token, clipped = clip.surrogate(ratio, advantage, self.epsilon, self.epsilon_high)
-        per_token = per_token + clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
-        loss = clip.token_mean(per_token, batch.mask, batch.totals)
-        return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
+    def aggregate(self, per_token: Tensor, batch: Batch) -> Tensor:
+        return clip.token_mean(per_token, batch.mask, batch.totals)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from groupwise.algorithms.base import Advantages, Algorithm, Array, Group, Recipe, Rollout
-from groupwise.algorithms.ingredients import groups as group_stats
+from groupwise.algorithms.base import Algorithm, Array, Group, Recipe, Rollout
 from groupwise.algorithms.options import about
 
 Form = Literal["signed", "absolute"]
@@ -59,6 +57,7 @@ class GAPOGroupAware(Algorithm):
             baseline="(R - mean R)",
             normalised_over=f"group, R = 1 - {distance} for a valid answer, -1 otherwise",
             signal_free="advantage 0; all right with uneven frequencies does have a signal",
+            learns_from=("all_right",),
             supervision="list of valid answers",
             deviations=(
                 "formula from secondary sources, which disagree on signed or absolute",
@@ -75,10 +74,7 @@ class GAPOGroupAware(Algorithm):
             if _valid(rollout):
                 excess = counts[rollout.verdict.answer] / counts.total() - uniform
                 shaped[i] = 1.0 - (excess if self.form == "signed" else abs(excess))
-        return shaped
-
-    def advantages(self, groups: Sequence[Group]) -> Advantages:
-        return {"advantage": group_stats.flatten(self._standardise(self.rewards(group)) for group in groups)}
+        return self.shaped(group, shaped)
 
 
 def _valid(rollout: Rollout) -> bool:

@@ -75,9 +75,9 @@ class GCPOContrastive(Algorithm):
             citation="Wu and Liu 2025, arXiv:2510.07790",
             normalised_over="group, reference included",
             ratio="sequence, geometric mean over tokens" + reference,
-            clip=f"[1 - {self.epsilon:g}, 1 + {self.epsilon_high:g}]",
             aggregation="mean over rollouts",
             signal_free=f"all wrong: a reference replaces one ({self.replace}); all right: advantage 0",
+            learns_from=("all_wrong",),
             supervision="reference solutions",
             deviations=(
                 "replacement, ratio and KL follow secondary sources; the paper's body was not readable",
@@ -100,14 +100,13 @@ class GCPOContrastive(Algorithm):
         rollouts[place] = sampler.reference(group.problem, rollouts[place].index)
         return dataclasses.replace(group, rollouts=tuple(rollouts))
 
-    def loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        advantage = advantages["advantage"][:, None]
-        ratio = clip.sequence_ratio(batch.logprobs, batch.old_logprobs, batch.mask)
-        per_token, clipped = clip.surrogate(ratio, advantage, self.epsilon, self.epsilon_high)
+    def ratio(self, batch: Batch) -> Tensor:
+        return clip.sequence_ratio(batch.logprobs, batch.old_logprobs, batch.mask)
+
+    def policy_loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        per_token, clipped = super().policy_loss(batch, advantages)
         if self.reference_ratio == "none":
             drawn = batch.drawn[:, None]
-            per_token = per_token.where(drawn, -advantage * batch.logprobs)
+            per_token = per_token.where(drawn, -advantages["advantage"] * batch.logprobs)
             clipped = clipped * drawn
-        per_token = per_token + clip.kl_penalty(batch.logprobs, batch.ref_logprobs, self.kl_coef)
-        loss = clip.mean_of_sequence_means(per_token, batch.mask, batch.totals)
-        return loss, {"clip_fraction": clip.token_share(clipped, batch.mask, batch.totals)}
+        return per_token, clipped

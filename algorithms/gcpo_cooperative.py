@@ -6,19 +6,17 @@ volume over reward-weighted embeddings, and credit by average marginal contribut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from groupwise.algorithms.base import Advantages, Algorithm, Array, Group, Problem, Recipe, Sampler
+from groupwise.algorithms.base import Algorithm, Array, Group, Recipe
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.ingredients import teams
 from groupwise.algorithms.options import about
 
 Credit = Literal["shapley", "leave_one_out"]
-Embedder = Literal["hash", "minilm"]
 
 ROUNDING = 1e-9  # credits that differ by less are equal: log-determinants of equal teams differ by ~1e-15
 
@@ -40,6 +38,7 @@ class GCPOCooperative(Algorithm):
     """
 
     name: ClassVar[str] = "gcpo_cooperative"
+    unused: ClassVar[frozenset[str]] = frozenset({"redundancy_coef"})  # the volume is a redundancy term already
 
     credit: Credit = field(
         default="shapley",
@@ -51,14 +50,6 @@ class GCPOCooperative(Algorithm):
     lam: float = field(
         default=1.0,
         metadata=about("scale of the kernel; a small one makes coverage count more than number", "ours", above=0),
-    )
-    embedder: Embedder = field(
-        default="hash",
-        metadata=about(
-            "embedding of the texts: hash sees wording (character trigrams), minilm meaning (a small model)",
-            "ours; the paper's is unknown",
-            choices=get_args(Embedder),
-        ),
     )
 
     def __post_init__(self) -> None:
@@ -82,19 +73,17 @@ class GCPOCooperative(Algorithm):
             normalised_over=f"group, phi = {share} of log det(I + K / {self.lam:g}), "
             f"K = sqrt(r_i r_j) <e_i, e_j> with {self.embedder} embeddings e",
             signal_free="all wrong: advantage 0; all right: the redundant go down, the distinct up",
+            learns_from=("all_right",),
             reconstruction=True,
             deviations=("all but the idea of the abstract is ours, the embedding model included",),
         )
 
-    def collect(self, problems: Sequence[Problem], sampler: Sampler) -> list[Group]:
-        groups = sampler.sample(problems, self.group_size)
-        rows = sampler.embed([r.text for group in groups for r in group.rollouts], self.embedder)
-        ends = np.cumsum([len(group.rollouts) for group in groups])[:-1]
-        parts = np.split(rows, ends)
-        return [replace(group, embeddings=part) for group, part in zip(groups, parts, strict=True)]
+    @property
+    def embeds(self) -> bool:
+        return True
 
-    def advantages(self, groups: Sequence[Group]) -> Advantages:
-        return {"advantage": group_stats.flatten(self._advantage(group) for group in groups)}
+    def rewards(self, group: Group) -> Array:
+        return self.shaped(group, self.credits(group))
 
     def credits(self, group: Group) -> Array:
         """phi, shape (rollouts,); exactly 0 for rollouts that earned nothing, NaN for unscored ones.
@@ -112,7 +101,5 @@ class GCPOCooperative(Algorithm):
         credit[paid] = share(weighted @ weighted.T / self.lam)
         return credit
 
-    def _advantage(self, group: Group) -> Array:
-        return group_stats.standardise(
-            self.credits(group), self.std_eps, divide_by_std=self.divide_by_std, tolerance=ROUNDING
-        )
+    def _standardise(self, rewards: Array) -> Array:
+        return group_stats.standardise(rewards, self.std_eps, divide_by_std=self.divide_by_std, tolerance=ROUNDING)

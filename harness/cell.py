@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
 from groupwise.harness.loading import add_lora, load_model
-from groupwise.harness.policy import Policy, UpdateResult, scheduled, update
+from groupwise.harness.policy import Policy, UpdateResult, reference_scores, scheduled, update
 from groupwise.harness.records import Log, dumps, read_lines, write_json
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
@@ -118,14 +119,16 @@ class Training:
         self.folder = folder
         self.config = cell.experiment.train
         self.policy = Policy(cell.model, cell.pad, cell.dtype, self.config.weight_decay)
-        if algorithm.kl_coef > 0:
+        if algorithm.reference_in_loss or algorithm.reference_in_reward:
             self.policy.keep_reference()
         problems = [p for table in self.config.tasks for p in load_problems(table, cell.data_dir)]
         reader = cell.reader(self.config.tasks, self.config.sampling)
         self.max_new_tokens = max(reader.limit_of.values())
+        temperature = self.config.sampling.temperature
         self.sampler = TrainingSampler(
-            cell.engine, reader, problems, cell.ledger, self.config.sampling.temperature, cell.seed
-        )
+            cell.engine, reader, problems, cell.ledger, temperature, cell.seed,
+            partial(reference_scores, self.policy, temperature=temperature, tokens=self.config.micro_batch_tokens),
+        )  # fmt: skip
         self.step = 0
         total, points = cell.experiment.budget.total, cell.experiment.evaluation.curve_points
         self.curve = [total * point // points for point in range(1, points)]
@@ -173,7 +176,7 @@ class Training:
     def _collect(self, problems: Sequence[Problem]) -> list[Group]:
         """The algorithm's draw. One that asks for more than is left gets nothing, and training ends."""
         try:
-            return self.algorithm.collect(problems, self.sampler)
+            return self.algorithm.draw(problems, self.sampler)
         except BudgetExceeded:
             self.exhausted = True
             return []
@@ -220,7 +223,11 @@ class Training:
 
 
 def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups: Sequence[Group]) -> dict[str, Any]:
-    """The metrics of one batch, over everything the policy drew for it (discarded groups included)."""
+    """The metrics of one batch, over everything the policy drew for it (discarded groups included).
+
+    Group kinds are those of the groups it is judged by: drafts have their line in the ledger, no kind here.
+    """
+    groups = [group for group in groups if group.rollouts[0].stage != "draft"] or groups
     own = [rollout for group in groups for rollout in group.rollouts]
     kinds = [group.kind for group in groups]
     scores = [r.reward for r in own if r.reward is not None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from groupwise.harness.engine import TransformersEngine
 from groupwise.harness.records import Log, read_lines
-from groupwise.harness.sampler import Reader, draw, row_of
+from groupwise.harness.sampler import Asked, Reader, draw, row_of
 from groupwise.tasks.base import Problem
 
 
@@ -37,7 +37,7 @@ def evaluate(
         progress(done, restored=True)
         for start in range(done // samples, len(problems), per_batch):
             batch = problems[start : start + per_batch]
-            work = [(problem, range(samples)) for problem in batch]
+            work = [Asked(problem, reader.prompt(problem), range(samples)) for problem in batch]
             for problem, rollouts in zip(
                 batch, draw(engine, reader, work, "final", temperature, "evaluate", seed), strict=True
             ):

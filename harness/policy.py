@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from groupwise.algorithms.base import Algorithm, Batch, Group, Rollout, Totals
+from groupwise.algorithms.ingredients import kl
 from groupwise.harness.engine import autocast, left_pad
 from groupwise.harness.experiment import TrainConfig
 
 BETAS = (0.9, 0.999)
-MAX_LOG_RATIO = 20.0  # as in the losses: beyond it the estimate is no estimate, and exp overflows
 
 
 class Policy:
@@ -45,19 +45,40 @@ class Policy:
         self.reference = copy.deepcopy(self.model).requires_grad_(False)
 
     def logprobs(self, rollouts: Sequence[Rollout], temperature: float, model: Any = None) -> Tensor:
-        """Log-probability of each completion token given its prefix, shape (rollouts, longest).
+        """Log-probability of each completion token given its prefix, shape (rollouts, longest). Padding holds 0."""
+        completions = self._completions(rollouts)
+        table = self._log_distributions(rollouts, completions, temperature, model)
+        result: Tensor = table.gather(-1, completions[..., None])[..., 0] * self.mask(rollouts, completions.shape[1])
+        return result
+
+    def logprobs_and_entropies(self, rollouts: Sequence[Rollout], temperature: float) -> tuple[Tensor, Tensor]:
+        """``logprobs``, and the entropy (nats) of the distribution each token was drawn from, of the same shape."""
+        completions = self._completions(rollouts)
+        table = self._log_distributions(rollouts, completions, temperature)
+        mask = self.mask(rollouts, completions.shape[1])
+        logprobs = table.gather(-1, completions[..., None])[..., 0]
+        return logprobs * mask, -(table.exp() * table).sum(-1) * mask
+
+    def _completions(self, rollouts: Sequence[Rollout]) -> Tensor:
+        """Token ids, (rollouts, longest), padded on the right."""
+        width = max(len(r.tokens) for r in rollouts)
+        rows = [list(r.tokens) + [self.pad] * (width - len(r.tokens)) for r in rollouts]
+        return torch.tensor(rows, device=self.model.device)
+
+    def _log_distributions(
+        self, rollouts: Sequence[Rollout], completions: Tensor, temperature: float, model: Any = None
+    ) -> Tensor:
+        """Log-probabilities of the whole vocabulary at each completion token, (rollouts, longest, vocabulary).
 
         Each distinct prompt goes through the model once; its keys and values are shared by the rollouts
-        of the group, and their gradients are summed through the sharing. Padding holds 0.
+        of the group, and their gradients are summed through the sharing.
         """
         model = model or self.model
         prompts = list(dict.fromkeys(r.prompt_tokens for r in rollouts))
         place = {prompt: row for row, prompt in enumerate(prompts)}
         owner = torch.tensor([place[r.prompt_tokens] for r in rollouts], device=self.model.device)
         ids, prompt_mask = left_pad(prompts, self.pad, self.model.device)
-        width = max(len(r.tokens) for r in rollouts)
-        rows = [list(r.tokens) + [self.pad] * (width - len(r.tokens)) for r in rollouts]
-        completions = torch.tensor(rows, device=self.model.device)
+        width = completions.shape[1]
         mask = self.mask(rollouts, width)
         cache: Any = DynamicCache()
         with autocast(self.dtype, self.model.device.type):
@@ -79,9 +100,7 @@ class Policy:
                     use_cache=True,
                 )
                 logits = torch.cat([logits, rest.logits], 1)
-        table = torch.log_softmax(logits.float() / temperature, -1)
-        result: Tensor = table.gather(-1, completions[..., None])[..., 0] * mask
-        return result
+        return torch.log_softmax(logits.float() / temperature, -1)
 
     def mask(self, rollouts: Sequence[Rollout], width: int) -> Tensor:
         """1.0 on completion tokens, 0.0 on padding, shape (rollouts, width)."""
@@ -139,20 +158,22 @@ def update(
 ) -> UpdateResult:
     """Learn from one batch of groups: ``epochs`` passes of ``minibatches`` optimizer steps each.
 
-    Rollouts whose advantages are all zero add nothing to the gradient, so they are left out when no KL
-    term needs them; a minibatch with none left takes no step (AdamW's momentum would move the policy
+    Rollouts whose advantages are all zero add nothing to the gradient, so they are left out when no KL or
+    entropy term needs them; a minibatch with none left takes no step (AdamW's momentum would move the policy
     on no evidence). Denominators are those of the whole minibatch either way.
     """
     if not groups:
         return UpdateResult(0, 0, None, None, None, None, 0)
     advantages = algorithm.advantages(groups)
-    signal = np.any([array != 0 for array in advantages.values()], axis=0)
-    signal = signal if signal.ndim == 1 else signal.any(1)
+    signal = np.any([_per_token(array).any(1) for array in advantages.values()], axis=0)
     rollouts = [r for group in groups for r in group.rollouts]
+    trains = np.array([algorithm.trains_on(rollout) for rollout in rollouts])
     bounds = np.cumsum([0] + [len(group.rollouts) for group in groups])
     with_signal = sum(bool(signal[a:b].any()) for a, b in pairwise(bounds))
     temperature = config.sampling.temperature
-    used = np.arange(len(rollouts)) if algorithm.kl_coef > 0 else np.flatnonzero(signal)
+    used = np.flatnonzero(trains if algorithm.every_rollout_counts else trains & signal)
+    lengths = np.array([len(rollout.tokens) for rollout in rollouts])
+    uncut = bounds if algorithm.whole_groups else None
     parts = np.array_split(np.arange(len(groups)), min(config.minibatches, len(groups)))
     old = (
         _old_logprobs(policy, rollouts, used, temperature, config.micro_batch_tokens)
@@ -167,11 +188,20 @@ def update(
             chosen = np.intersect1d(members, used)
             if not len(chosen):
                 continue
-            totals = Totals(len(members), sum(len(rollouts[i].tokens) for i in members), max_new_tokens)
+            inside, speaking = members[trains[members]], members[(trains & signal)[members]]
+            totals = Totals(
+                rollouts=len(members), tokens=int(lengths[inside].sum()), max_new_tokens=max_new_tokens,
+                signals=len(speaking), signal_tokens=int(lengths[speaking].sum()),
+            )  # fmt: skip
             before = old if metrics else {}  # the first step is taken by the policy that drew the batch
-            metrics.append(_gradient(policy, algorithm, rollouts, chosen, before, advantages, totals, config))
+            cuts = list(micro_batches(rollouts, chosen, config.micro_batch_tokens, uncut))
+            metrics.append(_gradient(policy, algorithm, rollouts, cuts, before, advantages, totals, temperature))
             metrics[-1]["grad_norm"] = policy.step(lr, config.max_grad_norm)
-            trained += sum(len(rollouts[i].tokens) for i in chosen)
+            trained += int(lengths[chosen].sum())
+
+    if algorithm.reference_in_reward:
+        for one in metrics:
+            one["kl"] = _sampled_kl(rollouts)
 
     def mean(name: str) -> float | None:
         values = [m[name] for m in metrics if name in m]
@@ -186,24 +216,27 @@ def _gradient(
     policy: Policy,
     algorithm: Algorithm,
     rollouts: Sequence[Rollout],
-    chosen: np.ndarray[Any, Any],
+    cuts: Sequence[np.ndarray[Any, Any]],
     old: Mapping[int, Tensor],
     advantages: Mapping[str, np.ndarray[Any, Any]],
     totals: Totals,
-    config: TrainConfig,
+    temperature: float,
 ) -> dict[str, float]:
-    """Accumulate the gradient of one minibatch in micro-batches.
+    """Accumulate the gradient of one minibatch over its micro-batches, ``cuts``: rows of each.
 
     ``old``: rollout -> log-probabilities at sampling time; empty when the policy has not moved since, so
     that its own are the old ones and every ratio is exactly 1.
     """
     sums: dict[str, float] = {"loss": 0.0}
-    temperature = config.sampling.temperature
-    for rows in micro_batches(rollouts, chosen, config.micro_batch_tokens):
+    for rows in cuts:
         members = [rollouts[i] for i in rows]
-        logprobs = policy.logprobs(members, temperature)
+        entropies = None
+        if algorithm.entropy_coef > 0:
+            logprobs, entropies = policy.logprobs_and_entropies(members, temperature)
+        else:
+            logprobs = policy.logprobs(members, temperature)
         width = logprobs.shape[1]
-        reference = policy.reference_logprobs(members, temperature) if algorithm.kl_coef > 0 else None
+        reference = policy.reference_logprobs(members, temperature) if algorithm.reference_in_loss else None
         batch = Batch(
             logprobs=logprobs,
             old_logprobs=_padded([old[i] for i in rows], width) if old else logprobs.detach(),
@@ -211,9 +244,10 @@ def _gradient(
             mask=policy.mask(members, width),
             drawn=torch.tensor([r.logprobs is not None for r in members], device=logprobs.device),
             totals=totals,
+            entropies=entropies,
         )
         tensors = {
-            name: torch.as_tensor(array[rows], dtype=torch.float32, device=logprobs.device)
+            name: torch.as_tensor(_per_token(array)[rows, :width], dtype=torch.float32, device=logprobs.device)
             for name, array in advantages.items()
         }
         loss, extra = algorithm.loss(batch, tensors)
@@ -222,24 +256,46 @@ def _gradient(
         for name, value in extra.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if reference is not None:
-            delta = ((reference - logprobs.detach()) * batch.mask).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
-            sums["kl"] = sums.get("kl", 0.0) + float((delta.exp() - delta - 1).sum()) / totals.tokens
+            estimate = kl.estimate(logprobs.detach(), reference, "k3") * batch.mask
+            sums["kl"] = sums.get("kl", 0.0) + float(estimate.sum()) / totals.tokens
     return sums
 
 
+def _per_token(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Advantages as (rollouts, 1) or (rollouts, longest)."""
+    return array if array.ndim == 2 else array[:, None]
+
+
+def _sampled_kl(rollouts: Sequence[Rollout]) -> float:
+    """Mean over the drawn tokens of the k3 estimate of KL(policy || reference)."""
+    parts = [
+        kl.estimate_array(r.logprobs, r.ref_logprobs, "k3")
+        for r in rollouts
+        if r.logprobs is not None and r.ref_logprobs is not None
+    ]
+    return float(np.concatenate(parts).mean()) if parts else 0.0
+
+
 def micro_batches(
-    rollouts: Sequence[Rollout], chosen: np.ndarray[Any, Any], tokens: int
+    rollouts: Sequence[Rollout],
+    chosen: np.ndarray[Any, Any],
+    tokens: int,
+    bounds: np.ndarray[Any, Any] | None = None,
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Rows in order of group, cut so that padded batches hold at most ``tokens`` (one row at least).
 
-    A prompt counts once for all its rows in a batch, because that is what it costs.
+    A prompt counts once for all its rows in a batch, because that is what it costs. With ``bounds``, where the
+    groups begin and the last ends, no group is cut (one group at least).
     """
+    edges = chosen + 1 if bounds is None else bounds[1:]
+    units = np.split(chosen, np.searchsorted(chosen, edges)[:-1])
     batch: list[int] = []
-    for i in chosen.tolist():
-        if batch and _padded_size([rollouts[j] for j in [*batch, i]]) > tokens:
+    for unit in units:
+        more = unit.tolist()
+        if batch and more and _padded_size([rollouts[j] for j in [*batch, *more]]) > tokens:
             yield np.array(batch)
             batch = []
-        batch.append(i)
+        batch += more
     if batch:
         yield np.array(batch)
 
@@ -272,6 +328,18 @@ def _old_logprobs(
         scores = policy.scored([rollouts[i] for i in rows], temperature)
         old |= {int(i): row[: len(rollouts[i].tokens)] for i, row in zip(rows, scores, strict=True)}
     return old
+
+
+def reference_scores(
+    policy: Policy, rollouts: Sequence[Rollout], temperature: float, tokens: int
+) -> list[tuple[float, ...]]:
+    """Log-probabilities of each rollout's tokens under the reference model, in micro-batches."""
+    scores: list[tuple[float, ...]] = []
+    for rows in micro_batches(rollouts, np.arange(len(rollouts)), tokens):
+        members = [rollouts[i] for i in rows]
+        for rollout, row in zip(members, policy.reference_logprobs(members, temperature), strict=True):
+            scores.append(tuple(row[: len(rollout.tokens)].tolist()))
+    return scores
 
 
 def _padded(rows: Sequence[Tensor], width: int) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,18 @@ from groupwise.harness.engine import Completion, Request, TransformersEngine
 from groupwise.harness.loading import PromptStyle, encode_completion, encode_prompt
 from groupwise.harness.seeds import generator, uniforms
 from groupwise.tasks.base import Problem
-from groupwise.tasks.prompts import question_text
+from groupwise.tasks.prompts import extended, question_text
 from groupwise.verifiers import Verdict
 from groupwise.verifiers.batch import Item, grade_many
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Rollouts to draw: the problem they are graded by, the prompt's tokens, and the indices of the rollouts."""
+
+    problem: Problem
+    prompt: tuple[int, ...]
+    indices: range
 
 
 class Reader:
@@ -47,8 +56,12 @@ class Reader:
     def prompt(self, problem: Problem) -> tuple[int, ...]:
         """The prompt's tokens, encoded once."""
         if problem.id not in self._prompts:
-            self._prompts[problem.id] = encode_prompt(self.tokenizer, problem, self.style)
+            self._prompts[problem.id] = self.encoded(problem)
         return self._prompts[problem.id]
+
+    def encoded(self, problem: Problem) -> tuple[int, ...]:
+        """The prompt's tokens, encoded afresh: for one that is asked once, under the id of another."""
+        return encode_prompt(self.tokenizer, problem, self.style)
 
     def grade(self, answered: Sequence[tuple[Problem, str]]) -> list[Verdict]:
         """The verdict of each problem's task on the text that answers it, in that order."""
@@ -61,17 +74,17 @@ class Reader:
             verdicts.update(zip(mine, grade_many(name, items, self.processes), strict=True))
         return [verdicts[i] for i in range(len(answered))]
 
-    def rollouts(self, stage: Stage, drawn: Sequence[tuple[Problem, int, Completion]]) -> list[Rollout]:
-        """Completions with their problems and indices, decoded and graded."""
+    def rollouts(self, stage: Stage, drawn: Sequence[tuple[Asked, int, Completion]]) -> list[Rollout]:
+        """Completions of what was asked, with their indices, decoded and graded."""
         texts = [self.tokenizer.decode(completion.tokens, skip_special_tokens=True) for _, _, completion in drawn]
-        verdicts = self.grade([(problem, text) for (problem, _, _), text in zip(drawn, texts, strict=True)])
+        verdicts = self.grade([(asked.problem, text) for (asked, _, _), text in zip(drawn, texts, strict=True)])
         return [
             Rollout(
-                problem_id=problem.id, index=index, stage=stage, prompt_tokens=self.prompt(problem),
+                problem_id=asked.problem.id, index=index, stage=stage, prompt_tokens=asked.prompt,
                 tokens=completion.tokens, logprobs=completion.logprobs, text=text,
                 finish_reason=completion.finish_reason, entropies=completion.entropies, verdict=verdict,
             )
-            for (problem, index, completion), text, verdict in zip(drawn, texts, verdicts, strict=True)
+            for (asked, index, completion), text, verdict in zip(drawn, texts, verdicts, strict=True)
         ]  # fmt: skip
 
     def reference(self, problem: Problem, index: int) -> Rollout:
@@ -89,34 +102,34 @@ class Reader:
 def draw(
     engine: TransformersEngine,
     reader: Reader,
-    work: Sequence[tuple[Problem, range]],
+    work: Sequence[Asked],
     stage: Stage,
     temperature: float,
     *address: str | int,
 ) -> list[list[Rollout]]:
-    """Sample the given indices of each problem; problems of different length limits in turn.
+    """Sample what is asked for; problems of different length limits in turn.
 
     The random numbers of a rollout are those of (``address``, problem id, index).
     """
     results: list[list[Rollout]] = [[] for _ in work]
-    for limit in sorted({reader.limit_of[problem.task] for problem, _ in work}):
-        chosen = [i for i, (problem, _) in enumerate(work) if reader.limit_of[problem.task] == limit]
+    for limit in sorted({reader.limit_of[asked.problem.task] for asked in work}):
+        chosen = [i for i, asked in enumerate(work) if reader.limit_of[asked.problem.task] == limit]
         requests = [
             Request(
-                reader.prompt(work[i][0]),
-                np.stack([uniforms(limit, *address, work[i][0].id, index) for index in work[i][1]]),
+                work[i].prompt,
+                np.stack([uniforms(limit, *address, work[i].problem.id, index) for index in work[i].indices]),
             )
             for i in chosen
         ]
         completions = engine.sample(requests, limit, temperature)
         drawn = [
-            (work[i][0], index, completion)
+            (work[i], index, completion)
             for i, group in zip(chosen, completions, strict=True)
-            for index, completion in zip(work[i][1], group, strict=True)
+            for index, completion in zip(work[i].indices, group, strict=True)
         ]
         graded = iter(reader.rollouts(stage, drawn))
         for i in chosen:
-            results[i] = list(islice(graded, len(work[i][1])))
+            results[i] = list(islice(graded, len(work[i].indices)))
     return results
 
 
@@ -153,8 +166,10 @@ class TrainingSampler:
         ledger: Ledger,
         temperature: float,
         seed: int,
+        score_by_reference: Callable[[Sequence[Rollout]], list[tuple[float, ...]]],
     ) -> None:
         self.engine = engine
+        self.score_by_reference = score_by_reference
         self.reader = reader
         self.problems = problems
         self.ledger = ledger
@@ -186,19 +201,27 @@ class TrainingSampler:
         """n rollouts for each problem. Raises BudgetExceeded, with nothing drawn, if they do not fit."""
         if not self.affords(len(problems) * n):
             raise BudgetExceeded(f"{len(problems) * n} rollouts asked for")
-        known = [self._by_id[problem.id] for problem in problems]
-        work = []
-        for problem in known:
-            first = self.draws.get(problem.id, 0)
-            self.draws[problem.id] = first + n
-            work.append((problem, range(first, first + n)))
+        work = [self._ask(problem, n) for problem in problems]
         drawn = draw(self.engine, self.reader, work, stage, self.temperature, "train", self.seed)
-        groups = [Group(problem, tuple(rollouts)) for problem, rollouts in zip(known, drawn, strict=True)]
+        groups = [Group(asked.problem, tuple(rollouts)) for asked, rollouts in zip(work, drawn, strict=True)]
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         self.ledger.charge(stage, len(rollouts), sum(len(r.tokens) for r in rollouts))
         self.ledger.verifier_calls += len(rollouts)
         self.drawn.groups.extend(groups)
         return groups
+
+    def _ask(self, problem: AnyProblem, n: int) -> Asked:
+        """The next n rollouts of the problem. One that was ``extended`` is asked so, and graded as before."""
+        known = self._by_id[problem.id]
+        first = self.draws.get(problem.id, 0)
+        self.draws[problem.id] = first + n
+        longer = isinstance(problem, Problem) and problem.prompt != known.prompt
+        prompt = self.reader.encoded(cast(Problem, problem)) if longer else self.reader.prompt(known)
+        return Asked(known, prompt, range(first, first + n))
+
+    def extended(self, problem: AnyProblem, text: str) -> Problem:
+        """The problem with a text added to what is asked."""
+        return extended(self._by_id[problem.id], text)
 
     def discard(self, groups: Sequence[Group]) -> None:
         """Book drawn groups as discarded."""
@@ -213,6 +236,10 @@ class TrainingSampler:
         self.ledger.verifier_calls += 1
         self.drawn.references.append(rollout)
         return rollout
+
+    def reference_logprobs(self, rollouts: Sequence[Rollout]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each rollout's tokens under the reference model."""
+        return self.score_by_reference(rollouts)
 
     def embed(self, texts: Sequence[str], embedder: str) -> NDArray[np.float64]:
         """Unit-norm embeddings of texts, shape (texts, d)."""

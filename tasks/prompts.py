@@ -50,6 +50,15 @@ def question_text(problem: Problem) -> str:
     return problem.prompt[-1]["content"]
 
 
+def extended(problem: Problem, text: str) -> Problem:
+    """The problem with a text added to what is asked: to the last message, and to the plain prompt's question."""
+    *before, last = problem.prompt
+    longer = Message(role=last["role"], content=f"{last['content']}\n\n{text}")
+    question, answer, rest = plain_text(problem).rpartition("\nAnswer:")
+    shown = f"{question}\n\n{text}{answer}{rest}" if answer else f"{rest}\n{text}\n"
+    return replace(problem, prompt=(*before, longer), plain=shown)
+
+
 def posed(
     problem: Problem,
     question: str,

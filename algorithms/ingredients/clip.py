@@ -1,4 +1,4 @@
-"""Importance ratios, clipped surrogates, the KL penalty, and how token losses are summed.
+"""Importance ratios, clipped surrogates, and how token losses are summed.
 
 Tensors are (rollouts, tokens), padded on the right with finite values; a sequence-level quantity is
 (rollouts, 1) and broadcasts. Only methods of tensors are used, so that importing this needs no torch.
@@ -27,6 +27,8 @@ class Sizes(Protocol):
     def rollouts(self) -> int: ...
     @property
     def tokens(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
 
 
 def token_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
@@ -45,42 +47,43 @@ def sequence_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tens
     return mean.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
 
 
+def sequence_sum_ratio(logprobs: Tensor, old_logprobs: Tensor, mask: Tensor) -> Tensor:
+    """pi(sequence) / pi_old(sequence), the product of its tokens' ratios, (rollouts, 1): RLOO's (arXiv:2402.14740).
+
+    1 for a rollout without tokens.
+    """
+    total = ((logprobs - old_logprobs) * mask).sum(dim=1, keepdim=True)
+    return total.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
+
+
 def surrogate(
     ratio: Tensor,
     advantage: Tensor,
     eps_low: float,
     eps_high: float,
     dual_clip: float | None = None,
+    ratio_cap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """-min(ratio A, clip(ratio, 1 - eps_low, 1 + eps_high) A), and 1.0 where clipping stops the gradient.
 
-    ``dual_clip`` c > 1 also bounds the loss of a negative advantage by -c A (arXiv:1912.09729), so that a
-    text which became much likelier since it was drawn is not pushed down without limit.
+    For a negative advantage that has no upper end: a text which became much likelier since it was drawn is pushed
+    down without limit. Two ways to limit it: ``dual_clip`` c > 1 bounds its loss by -c A (arXiv:1912.09729),
+    ``ratio_cap`` caps the ratio of the first term (the two-sided clip of INTELLECT-2, arXiv:2505.07291).
     Both results have the broadcast shape of ``ratio`` and ``advantage``; the second has no gradient.
     """
-    plain = -advantage * ratio
+    first = ratio if ratio_cap is None else ratio.clamp(max=ratio_cap)
+    plain = -advantage * first
     limited = -advantage * ratio.clamp(1.0 - eps_low, 1.0 + eps_high)
     loss = plain.maximum(limited)
     clipped = limited > plain
+    if ratio_cap is not None:
+        clipped = clipped | ((advantage < 0) & (ratio > ratio_cap))
     if dual_clip is not None:
         ceiling = -advantage * dual_clip
         beyond = (advantage < 0) & (loss > ceiling)
         loss = ceiling.where(beyond, loss)
         clipped = clipped | beyond
     return loss, clipped.to(loss.dtype)
-
-
-def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor | None, coef: float) -> Tensor | float:
-    """coef * (exp(d) - d - 1) per token with d = log pi_ref - log pi: Schulman's k3 estimate of the KL.
-
-    0.0 when ``coef`` is 0. Raises ValueError when a penalty is asked for without reference log-probabilities.
-    """
-    if not coef:
-        return 0.0
-    if ref_logprobs is None:
-        raise ValueError(f"kl_coef is {coef:g} but the batch has no reference log-probabilities")
-    difference = (ref_logprobs - logprobs).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-    return coef * (difference.exp() - difference - 1.0)
 
 
 def mean_of_sequence_means(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
@@ -92,6 +95,24 @@ def mean_of_sequence_means(per_token: Tensor, mask: Tensor, totals: Sizes) -> Te
 def token_mean(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
     """Mean over all tokens of the batch (DAPO): a long rollout weighs more than a short one. Scalar."""
     return (per_token * mask).sum() / max(totals.tokens, 1)
+
+
+def token_sum_over_budget(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
+    """Sum over tokens, divided by rollouts times the longest allowed length (Dr. GRPO, arXiv:2503.20783). Scalar.
+
+    The weight of a token then depends on no one's length.
+    """
+    return (per_token * mask).sum() / max(totals.rollouts * totals.max_new_tokens, 1)
+
+
+def mean_of_sequence_sums(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
+    """Sum over each rollout's tokens, mean over rollouts: the gradient of a sequence's log-probability. Scalar."""
+    return (per_token * mask).sum() / max(totals.rollouts, 1)
+
+
+def mean_over_sequences(per_sequence: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
+    """Mean over rollouts of a loss that belongs to the sequence, (rollouts, 1); one without tokens adds 0. Scalar."""
+    return (per_sequence[:, 0] * mask.amax(dim=1)).sum() / max(totals.rollouts, 1)
 
 
 def token_share(indicator: Tensor, mask: Tensor, totals: Sizes) -> Tensor:

@@ -60,6 +60,27 @@ def standardise(
     return standardised
 
 
+def deviation(values: Array, ddof: int = 1) -> float:
+    """Standard deviation of the scored members; exactly 0 when they are all equal, or none."""
+    centred = centre(values)
+    return float(np.sqrt((centred**2).sum() / (np.count_nonzero(~np.isnan(values)) - ddof))) if centred.any() else 0.0
+
+
+def whiten(values: Array, weights: Array, eps: float = 1e-8) -> Array:
+    """(x - mean) / sqrt(variance + eps), of the shape of ``values``, where each value counts ``weights`` times.
+
+    With the numbers of tokens as weights it is what verl does (``masked_whiten``): Bessel's correction is that of
+    all tokens, and eps stands under the root. 0 where the weight is 0, and everywhere without contrast.
+    """
+    whitened, counted = np.zeros(values.shape), weights > 0
+    if has_contrast(values[counted]):
+        above, times = values[counted] - values[counted].min(), weights[counted]
+        centred = above - np.average(above, weights=times)
+        variance = (times * centred**2).sum() / (times.sum() - 1.0)
+        whitened[counted] = centred / np.sqrt(variance + eps)
+    return whitened
+
+
 def scored_mean(rewards: Array) -> float:
     """Mean of the scored members; NaN when there are none."""
     scored = rewards[~np.isnan(rewards)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ class Problem:
     id: str
     answers: tuple[str, ...] = ("right",)
     solution: str | None = "worked"
+    extra: str = ""
 
 
 def make_group(
@@ -36,22 +38,29 @@ def make_group(
     embeddings: Array | None = None,
     lengths: Sequence[int] | None = None,
     problem: Problem | None = None,
+    components: Sequence[Mapping[str, float | None]] | None = None,
+    logprobs: Sequence[Sequence[float]] | None = None,
+    ref_logprobs: Sequence[Sequence[float]] | None = None,
+    finish_reasons: Sequence[str] | None = None,
+    stage: Any = "final",
 ) -> Group:
-    """A group with these scores; answers default to one right and one wrong answer, lengths to 1."""
+    """A group with these scores; answers default to one right and one wrong answer, lengths to 1,
+    log-probabilities to -1, finish reasons to ``stop``."""
     problem = problem or Problem("p/0")
     answers = answers if answers is not None else ["right" if score else "wrong" for score in scores]
-    lengths = lengths or [1] * len(scores)
+    lengths = lengths or [len(row) for row in logprobs or [[0.0]] * len(scores)]
     rollouts = tuple(
         Rollout(
             problem_id=problem.id,
             index=i,
-            stage="final",
+            stage=stage,
             prompt_tokens=(1, 2),
             tokens=tuple(range(length)),
-            logprobs=(-1.0,) * length,
+            logprobs=tuple(logprobs[i]) if logprobs else (-1.0,) * length,
             text=f"{answer} {i}",
-            finish_reason="stop",
-            verdict=Verdict(score, answer),
+            finish_reason=finish_reasons[i] if finish_reasons else "stop",
+            verdict=Verdict(score, answer, components[i] if components else {}),
+            ref_logprobs=tuple(ref_logprobs[i]) if ref_logprobs else None,
         )
         for i, (score, answer, length) in enumerate(zip(scores, answers, lengths, strict=True))
     )
@@ -80,19 +89,24 @@ class FakeSampler:
     drawn: int = 0
     discarded: list[Group] = field(default_factory=list)
     draws: list[list[str]] = field(default_factory=list)
+    stages: list[str] = field(default_factory=list)
+    asked: list[list[Problem]] = field(default_factory=list)
     references: list[tuple[str, int]] = field(default_factory=list)
     embedded: list[tuple[tuple[str, ...], str]] = field(default_factory=list)
     position: int = 0
 
-    def sample(self, problems: Sequence[Problem], n: int) -> list[Group]:
+    def sample(self, problems: Sequence[Problem], n: int, stage: str = "final") -> list[Group]:
         if not self.affords(len(problems) * n):
             raise RuntimeError("budget exceeded")
         self.drawn += len(problems) * n
         self.draws.append([problem.id for problem in problems])
+        self.stages.append(stage)
+        self.asked.append(list(problems))
         return [
             make_group(
                 self.scores_of(problem.id, n),
                 problem=problem,
+                stage=stage,
                 lengths=self.lengths_of(problem.id, n) if self.lengths_of else None,
             )
             for problem in problems
@@ -124,6 +138,12 @@ class FakeSampler:
             verdict=Verdict(1.0, problem.answers[0]),
         )
 
+    def extended(self, problem: Problem, text: str) -> Problem:
+        return replace(problem, extra=problem.extra + text)
+
+    def reference_logprobs(self, rollouts: Sequence[Rollout]) -> list[tuple[float, ...]]:
+        return [tuple(-1.5 for _ in rollout.tokens) for rollout in rollouts]
+
     def embed(self, texts: Sequence[str], embedder: str) -> Array:
         self.embedded.append((tuple(texts), embedder))
         rows = np.array([[1.0, float(i)] for i in range(len(texts))])
@@ -138,18 +158,21 @@ def make_batch(
     ref_logprobs: torch.Tensor | None = None,
     references: Sequence[int] = (),
     totals: Totals | None = None,
+    entropies: torch.Tensor | None = None,
 ) -> Batch:
-    """A batch with these lengths; ``references`` are the rows that no policy drew."""
+    """A batch with these lengths; ``references`` are the rows that no policy drew. Every rollout has a signal."""
     mask = (torch.arange(logprobs.shape[1])[None, :] < torch.tensor(lengths)[:, None]).to(logprobs.dtype)
     drawn = torch.tensor([row not in references for row in range(len(lengths))])
-    totals = totals or Totals(rollouts=len(lengths), tokens=sum(lengths), max_new_tokens=logprobs.shape[1])
-    return Batch(logprobs, old_logprobs, ref_logprobs, mask, drawn, totals)
+    rows, tokens = len(lengths), sum(lengths)
+    totals = totals or Totals(rows, tokens, logprobs.shape[1], signals=rows, signal_tokens=tokens)
+    return Batch(logprobs, old_logprobs, ref_logprobs, mask, drawn, totals, entropies)
 
 
 def rows_of(batch: Batch, rows: Sequence[int]) -> Batch:
     """A micro-batch: some rows, with the totals of the whole batch."""
     index = torch.tensor(rows)
     ref = None if batch.ref_logprobs is None else batch.ref_logprobs[index]
+    entropies = None if batch.entropies is None else batch.entropies[index]
     return replace(
         batch,
         logprobs=batch.logprobs[index],
@@ -157,15 +180,20 @@ def rows_of(batch: Batch, rows: Sequence[int]) -> Batch:
         ref_logprobs=ref,
         mask=batch.mask[index],
         drawn=batch.drawn[index],
+        entropies=entropies,
     )
 
 
 def loss_and_gradient(
     algorithm: Algorithm, batch: Batch, advantages: Mapping[str, torch.Tensor]
 ) -> tuple[float, torch.Tensor, dict[str, float]]:
-    """Loss, its gradient with respect to the log-probabilities, and the metrics."""
+    """Loss, its gradient with respect to the log-probabilities, and the metrics.
+
+    Advantages (rollouts,) become the columns (rollouts, 1) that a loss sees.
+    """
     leaf = batch.logprobs.detach().clone().requires_grad_()
-    loss, metrics = algorithm.loss(replace(batch, logprobs=leaf), advantages)
+    columns = {name: values if values.ndim == 2 else values[:, None] for name, values in advantages.items()}
+    loss, metrics = algorithm.loss(replace(batch, logprobs=leaf), columns)
     loss.backward()
     assert leaf.grad is not None
     return loss.item(), leaf.grad, {name: value.item() for name, value in metrics.items()}

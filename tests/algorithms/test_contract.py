@@ -1,6 +1,7 @@
 """What every registered algorithm promises, whatever its formula."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
@@ -25,18 +26,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import groupwise.algorithms as algorithms
+from groupwise.algorithms import hyper_parameters
 from groupwise.algorithms.base import Algorithm, Recipe
+from groupwise.algorithms.options import accepted
 
 NAMES = list(algorithms.REGISTRY)
+SHAPING = {"overlong_limit": 4, "overlong_cache": 2}
 OPTIONS = [
     *((name, {}) for name in NAMES),
-    ("dapo", {"overlong_limit": 4, "overlong_cache": 2}),
+    ("grpo", SHAPING | {"redundancy_coef": 0.5}),
+    ("grpo", {"kl_coef": 0.1, "kl_place": "reward"}),
+    ("reinforce_pp", {"kl_coef": 0.1, "kl_place": "reward", "gamma": 0.9}),
     ("gcpo_cooperative", {"credit": "leave_one_out", "divide_by_std": False}),
     ("gcpo_contrastive", {"reference_ratio": "none"}),
     ("copo", {"mode": "only-soft-with-coef", "entropy_shaping": True}),
     ("gapo_group_aware", {"form": "absolute"}),
+    ("cispo", {"cap": "clamp"}),
+    ("gdpo", {"whitening": "token", "rewards": ["score", "format"], "conditioned": ["format"]}),
 ]
-WITH_KL = [(name, {"kl_coef": 0.1}) for name in NAMES]
+LOSSES = [
+    *OPTIONS,
+    ("grpo", {"ratio_cap": 1.5}),
+    ("grpo", {"kl_coef": 0.1, "kl_weighted": True}),
+    ("grpo", {"dual_clip": 2.0, "epsilon_high": 0.4}),
+    *(("grpo", {"kl_coef": 0.1, "kl_estimator": one}) for one in ("k1", "k2")),
+    *(
+        (name, {option: 0.1})
+        for name in NAMES
+        for option in ("kl_coef", "entropy_coef")
+        if option not in algorithms.get(name).unused
+    ),
+]
+# What these do with equal rewards is in their own tests: they compare with nothing, or with a fixed answer.
+NOT_CENTRED = {"reinforce", "grpo_verl"}
 
 
 def _parametrize(variants):
@@ -45,7 +67,7 @@ def _parametrize(variants):
 
 
 every_variant = _parametrize(OPTIONS)
-every_loss = _parametrize(OPTIONS + WITH_KL)
+every_loss = _parametrize(LOSSES)
 every_name = pytest.mark.parametrize("name", NAMES)
 
 PROBLEM = Problem("p/0", answers=("a", "b", "c"))
@@ -53,15 +75,36 @@ rollouts = st.tuples(st.sampled_from([0.0, 1.0, 0.25, None]), st.sampled_from(["
 batches = st.lists(st.lists(rollouts, min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-def _groups(batch):
-    return [
-        with_random_embeddings(make_group([s for s, _ in rows], [a for _, a in rows], problem=PROBLEM), seed=number)
-        for number, rows in enumerate(batch)
-    ]
+def _groups(batch, lengths=None, stages=()):
+    """Groups with everything that an algorithm may read: embeddings, components, reference log-probabilities.
+
+    ``lengths`` of all rollouts in order; ``stages``: the rows whose text no policy drew.
+    """
+    groups, start = [], 0
+    for number, rows in enumerate(batch):
+        size = list(lengths[start : start + len(rows)] if lengths else [1 + i % 3 for i in range(len(rows))])
+        components = [{"format": float(a in ("a", "b")), "length": float(s == 1), "integer": None} for s, a in rows]
+        ref = [[-1.0 - 0.2 * i] * length for i, length in enumerate(size)]
+        group = make_group(
+            [s for s, _ in rows], [a for _, a in rows], problem=PROBLEM, lengths=size, components=components,
+            ref_logprobs=ref,
+        )  # fmt: skip
+        members = [
+            replace(r, stage="reference", logprobs=None) if start + i in stages else r
+            for i, r in enumerate(group.rollouts)
+        ]
+        groups.append(with_random_embeddings(replace(group, rollouts=tuple(members)), seed=number))
+        start += len(rows)
+    return groups
 
 
 def _tensors(arrays):
     return {name: tensor(values) for name, values in arrays.items()}
+
+
+def _flat(values):
+    """Advantages as rows: one a rollout, of one value or of one for each token."""
+    return values if values.ndim == 2 else values[:, None]
 
 
 # advantages
@@ -73,15 +116,18 @@ def _tensors(arrays):
 def test_advantages_are_flat_finite_and_bounded(name, options, batch):
     groups = _groups(batch)
     arrays = algorithms.make(name, **options).advantages(groups)
-    bound = np.sqrt(max([len(groups), *(len(group.rollouts) for group in groups)]))
+    bound = 3 * sum(len(group.rollouts) for group in groups)
     rewards = np.concatenate([group.rewards for group in groups])
     assert arrays
     for values in arrays.values():
         assert values.dtype == np.float64
-        assert values.shape == rewards.shape
+        assert values.shape == rewards.shape or (values.ndim == 2 and values.shape[0] == len(rewards))
         assert np.isfinite(values).all()
         assert np.abs(values).max() <= bound
         assert not values[np.isnan(rewards)].any()
+        if values.ndim == 2:
+            lengths = np.concatenate([group.lengths for group in groups])
+            assert not values[np.arange(values.shape[1]) >= lengths[:, None]].any()
 
 
 @every_variant
@@ -96,7 +142,11 @@ def test_order_within_groups_does_not_matter(name, options, batch, data):
     before = algorithm.advantages(groups)
     after = algorithm.advantages([permuted(g, order) for g, order in zip(groups, orders, strict=True)])
     for key, values in before.items():
-        np.testing.assert_allclose(after[key], values[index], atol=1e-8)
+        before_rows, after_rows = _flat(values)[index], _flat(after[key])
+        if key == "pair":  # numbers of pairs: which ones belong together is what counts
+            before_rows, after_rows = np.sign(before_rows), np.sign(after_rows)
+            before_rows, after_rows = before_rows.sum(0), after_rows.sum(0)
+        np.testing.assert_allclose(after_rows, before_rows, atol=1e-8)
 
 
 @every_variant
@@ -109,10 +159,13 @@ def test_order_of_groups_does_not_matter(name, options, batch):
     ends = np.cumsum([len(group.rollouts) for group in groups])[:-1]
     for key, values in before.items():
         expected = np.concatenate(np.split(values, ends)[::-1])
-        np.testing.assert_allclose(after[key], expected, atol=1e-8)
+        given = after[key]
+        if key == "pair":
+            given, expected = np.sign(given), np.sign(expected)
+        np.testing.assert_allclose(given, expected, atol=1e-8)
 
 
-@every_name
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_CENTRED])
 @pytest.mark.parametrize("scores", [[1.0] * 4, [0.0] * 4, [0.3] * 7, [None] * 4, [1.0], [0.0], [None], [1.0, None]])
 def test_equal_rewards_give_exactly_zero(name, scores):
     # COPO: one prompt is not better or worse than the others; cooperative: identical texts
@@ -125,10 +178,14 @@ def test_equal_rewards_give_exactly_zero(name, scores):
 @every_name
 def test_no_groups_give_empty_arrays(name):
     for values in algorithms.make(name).advantages([]).values():
-        assert values.shape == (0,)
+        assert len(values) == 0
 
 
 # loss
+
+
+LENGTHS = [6, 1, 3, 2, 5, 0, 4, 6, 2, 2, 3, 1]  # one rollout without tokens
+REFERENCE = 7
 
 
 def _batch(*, dtype=torch.float64):
@@ -137,29 +194,42 @@ def _batch(*, dtype=torch.float64):
         [
             [(1.0, "a"), (0.0, "x"), (1.0, "b"), (0.25, "c")],
             [(0.0, "x"), (None, None), (0.0, "y"), (1.0, "a")],
-            [(1.0, "a"), (1.0, "a"), (1.0, "b"), (1.0, "c")],
-        ]
+            [(1.0, "a"), (1.0, "a"), (0.0, "b"), (1.0, "c")],
+        ],
+        lengths=LENGTHS,
+        stages=[REFERENCE],
     )
-    new, old, ref = (-2 * torch.rand(12, 6, generator=generator, dtype=dtype) for _ in range(3))
-    lengths = [6, 1, 3, 2, 5, 0, 4, 6, 2, 2, 3, 1]  # one rollout without tokens
-    return groups, make_batch(new, old, lengths, ref_logprobs=ref, references=[7])
+    new, old, ref, entropies = (-2 * torch.rand(12, 6, generator=generator, dtype=dtype) for _ in range(4))
+    return groups, make_batch(new, old, LENGTHS, ref_logprobs=ref, references=[REFERENCE], entropies=-entropies)
+
+
+def _inputs(name, options, dtype=torch.float64):
+    """The algorithm, the batch with what it asks for, and the advantages."""
+    groups, batch = _batch(dtype=dtype)
+    algorithm = algorithms.make(name, **options)
+    if not algorithm.entropy_coef:
+        batch = replace(batch, entropies=None)
+    tensors = {key: _flat(values).to(dtype) for key, values in _tensors(algorithm.advantages(groups)).items()}
+    return algorithm, batch, tensors
 
 
 @every_loss
 @pytest.mark.parametrize(
     "parts",
     [
-        [range(6), range(6, 12)],
+        [range(8), range(8, 12)],
+        [range(4), range(4, 8), range(8, 12)],
+        [[8, 9, 10, 11, 0, 1, 2, 3], [7, 6, 5, 4]],  # as length-bucketed micro-batches would be
         [range(1), range(1, 5), range(5, 12)],
         [[row] for row in range(12)],
-        [[11, 0, 5], [3, 7, 9, 1], [2, 4, 6, 8, 10]],  # as length-bucketed micro-batches would be
+        [[11, 0, 5], [3, 7, 9, 1], [2, 4, 6, 8, 10]],
     ],
-    ids=["halves", "uneven", "single", "shuffled"],
+    ids=["two groups and one", "groups", "shuffled groups", "uneven", "single", "shuffled"],
 )
 def test_micro_batches_add_up_to_the_batch(name, options, parts):
-    groups, batch = _batch()
-    algorithm = algorithms.make(name, **options)
-    advantages = _tensors(algorithm.advantages(groups))
+    algorithm, batch, advantages = _inputs(name, options)
+    if algorithm.whole_groups and len(parts[0]) % 4:
+        parts = [range(4, 12), range(4)]  # groups stay whole, so there is no finer cut
     loss, gradient, metrics = loss_and_gradient(algorithm, batch, advantages)
     summed, pieces, added = 0.0, torch.zeros_like(gradient), dict.fromkeys(metrics, 0.0)
     for rows in parts:
@@ -177,15 +247,19 @@ def test_micro_batches_add_up_to_the_batch(name, options, parts):
 
 @every_loss
 def test_padding_and_width_change_nothing(name, options):
-    groups, batch = _batch()
-    algorithm = algorithms.make(name, **options)
-    advantages = _tensors(algorithm.advantages(groups))
+    algorithm, batch, advantages = _inputs(name, options)
     loss, gradient, _ = loss_and_gradient(algorithm, batch, advantages)
+    given = [("logprobs", 5.0), ("old_logprobs", -30.0), ("ref_logprobs", 1.0), ("mask", 0.0), ("entropies", 9.0)]
     wide = {
         field: torch.cat([getattr(batch, field), torch.full((12, 3), fill, dtype=torch.float64)], dim=1)
-        for field, fill in [("logprobs", 5.0), ("old_logprobs", -30.0), ("ref_logprobs", 1.0), ("mask", 0.0)]
+        for field, fill in given
+        if getattr(batch, field) is not None
     }
-    wide_loss, wide_gradient, _ = loss_and_gradient(algorithm, replace(batch, **wide), advantages)
+    worth = {
+        key: torch.cat([values, torch.zeros(12, 3, dtype=torch.float64)], dim=1) if values.shape[1] > 1 else values
+        for key, values in advantages.items()
+    }
+    wide_loss, wide_gradient, _ = loss_and_gradient(algorithm, replace(batch, **wide), worth)
     assert wide_loss == pytest.approx(loss, abs=1e-12)
     torch.testing.assert_close(wide_gradient[:, :6], gradient)
     assert not wide_gradient[:, 6:].any()
@@ -194,10 +268,10 @@ def test_padding_and_width_change_nothing(name, options):
 
 @every_name
 def test_without_signal_nothing_moves(name):
-    groups, batch = _batch()
-    algorithm = algorithms.make(name)
-    silent = {key: torch.zeros(12, dtype=torch.float64) for key in algorithm.advantages(groups)}
-    loss, gradient, metrics = loss_and_gradient(algorithm, batch, silent)
+    algorithm, batch, advantages = _inputs(name, {})
+    silent = {key: torch.zeros_like(values) for key, values in advantages.items()}
+    plain = {"kl_coef": 0.0} if algorithm.every_rollout_counts else {}
+    loss, gradient, metrics = loss_and_gradient(algorithms.make(name, **plain), batch, silent)
     assert loss == 0.0
     assert not gradient.any()
     assert metrics["clip_fraction"] == 0.0
@@ -205,9 +279,7 @@ def test_without_signal_nothing_moves(name):
 
 @every_loss
 def test_gradients_stay_finite_far_off_policy_in_float32(name, options):
-    groups, batch = _batch(dtype=torch.float32)
-    algorithm = algorithms.make(name, **options)
-    advantages = {key: values.float() for key, values in _tensors(algorithm.advantages(groups)).items()}
+    algorithm, batch, advantages = _inputs(name, options, torch.float32)
     far = replace(batch, old_logprobs=batch.old_logprobs - 200.0, ref_logprobs=batch.logprobs.detach() - 150.0)
     for candidate in (far, replace(far, logprobs=far.old_logprobs, old_logprobs=far.logprobs)):
         loss, gradient, _ = loss_and_gradient(algorithm, candidate, advantages)
@@ -215,16 +287,44 @@ def test_gradients_stay_finite_far_off_policy_in_float32(name, options):
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "mask_truncated" not in algorithms.get(name).unused])
+def test_truncated_rollouts_can_be_left_out(name):
+    cut = replace(make_group([1.0]).rollouts[0], finish_reason="length")
+    assert algorithms.make(name).trains_on(cut)
+    assert not algorithms.make(name, mask_truncated=True).trains_on(cut)
+    assert algorithms.make(name, mask_truncated=True).trains_on(replace(cut, finish_reason="stop"))
+
+
 # collect
 
 
 @every_name
-def test_collect_draws_through_the_sampler(name):
+def test_drawing_goes_through_the_sampler(name):
     sampler = FakeSampler(lambda problem, n: [1, *[0] * (n - 1)])
-    groups = algorithms.make(name, group_size=4).collect([Problem("a"), Problem("b")], sampler)
-    assert [group.problem.id for group in groups] == ["a", "b"]
-    assert [len(group.rollouts) for group in groups] == [4, 4]
-    assert sampler.drawn == 8
+    groups = algorithms.make(name, group_size=6).draw([Problem("a"), Problem("b")], sampler)
+    assert {group.problem.id for group in groups} <= {"a", "b"}
+    assert sampler.drawn == 12, "group_size is what a problem costs, whatever the rollouts are for"
+
+
+@every_name
+def test_what_a_recipe_learns_from_is_what_has_an_advantage(name):
+    """The kinds of groups without contrast, found by trying: beside a mixed group, with different texts."""
+    algorithm = algorithms.make(name, group_size=4)
+    learnt = set()
+    for kind, score in (("all_wrong", 0.0), ("all_right", 1.0)):
+        answers = ["a", "b", "a", "a"] if score else ["x", "y", "x", "x"]
+        scores = {"p": [score] * 4, "q": [1.0, 0.0, 0.0, 0.0]}
+        sampler = FakeSampler(lambda problem, n, scores=scores: scores.get(problem, scores["q"])[:n])
+        groups = algorithm.draw([replace(PROBLEM, id="p"), replace(PROBLEM, id="q")], sampler)
+        ours = [
+            replace(r, verdict=replace(r.verdict, answer=answers[i])) if r.reward == score else r
+            for group in groups if group.problem.id == "p" for i, r in enumerate(group.rollouts)
+        ]  # fmt: skip
+        groups = [replace(g, rollouts=tuple(ours)) if g.problem.id == "p" else g for g in groups]
+        mine = np.concatenate([[g.problem.id == "p"] * len(g.rollouts) for g in groups] or [np.zeros(0)]).astype(bool)
+        if any(_flat(values)[mine].any() for values in algorithm.advantages(groups).values()):
+            learnt.add(kind)
+    assert learnt == set(algorithm.recipe.learns_from)
 
 
 # options, registry, description
@@ -246,50 +346,58 @@ def test_instances_are_frozen(name):
         algorithms.make(name).group_size = 3
 
 
-BAD_VALUES = [
-    ("grpo", "group_size", 1, "a whole number of at least 2"),
-    ("grpo", "group_size", 8.0, "a whole number of at least 2"),
-    ("grpo", "group_size", "8", "a whole number of at least 2"),
-    ("grpo", "kl_coef", -0.1, "a number of at least 0"),
-    ("grpo", "kl_coef", float("nan"), "a number of at least 0"),
-    ("grpo", "epsilon", 0.0, "a number above 0"),
-    ("grpo", "epsilon", None, "a number above 0"),
-    ("grpo", "std_eps", float("inf"), "a number of at least 0"),
-    ("dapo", "epsilon_high", -1, "a number above 0"),
-    ("dapo", "max_draws", 0, "a whole number of at least 1"),
-    ("dapo", "max_draws", True, "a whole number of at least 1"),
-    ("dapo", "max_draws", 2.0, "a whole number of at least 1"),
-    ("dapo", "overlong_limit", -1, "a whole number of at least 0"),
-    ("dapo", "overlong_cache", 0, "a whole number of at least 1"),
-    ("gcpo_contrastive", "replace", "last", "one of 'first', 'random', 'longest'"),
-    ("gcpo_contrastive", "reference_ratio", 1, "one of 'start', 'none'"),
-    ("gcpo_contrastive", "epsilon_high", 0, "a number above 0"),
-    ("gcpo_cooperative", "credit", "banzhaf", "one of 'shapley', 'leave_one_out'"),
-    ("gcpo_cooperative", "divide_by_std", 1, "true or false"),
-    ("gcpo_cooperative", "lam", 0, "a number above 0"),
-    ("gcpo_cooperative", "embedder", "bert", "one of 'hash', 'minilm'"),
-    ("copo", "mode", "soft", "one of 'no-global', 'only-global'"),
-    ("copo", "k", 0, "a number above 0"),
-    ("copo", "b", -1, "a number of at least 0"),
-    ("copo", "global_coef", -1, "a number of at least 0"),
-    ("copo", "entropy_shaping", "yes", "true or false"),
-    ("copo", "dual_clip", 1, "a number above 1"),
-    ("gapo_group_aware", "form", "squared", "one of 'signed', 'absolute'"),
-]
+def _refused(option):
+    """Values that the option does not accept, from what it says it accepts."""
+    rules, default = option.metadata, option.default
+    if rules["choices"]:
+        return ["no such word", 1, None]
+    if isinstance(default, tuple):
+        return [3, [""] if rules["low"] is None else [-1.0], [None]]
+    if isinstance(default, bool):
+        return ["yes", 1, None]
+    numbers = [None, "8", True, float("nan"), float("inf")]
+    numbers += [2.5] if isinstance(default, int) else []
+    numbers += [rules["low"] - 1] if rules["low"] is not None else []
+    return numbers + ([rules["above"]] if rules["above"] is not None else [])
 
 
-@pytest.mark.parametrize(("name", "option", "value", "expected"), BAD_VALUES)
-def test_bad_values_are_refused_by_name(name, option, value, expected):
+@pytest.mark.parametrize(
+    ("name", "option"), [(name, option.name) for name in NAMES for option in hyper_parameters(algorithms.get(name))]
+)
+def test_bad_values_are_refused_by_name(name, option):
+    (field,) = (one for one in fields(algorithms.get(name)) if one.name == option)
+    for value in _refused(field):
+        with pytest.raises(ValueError, match=f"^{name}: {option} must be {re.escape(accepted(field))}, not "):
+            algorithms.make(name, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "expected"),
+    [
+        ("grpo", "group_size", 1, "a whole number of at least 2"),
+        ("grpo", "epsilon", 0.0, "a number above 0"),
+        ("copo", "dual_clip", 1, r"0 \(off\), or a number above 1"),
+        ("copo", "mode", "soft", "one of 'no-global', 'only-global'"),
+        ("dapo", "max_draws", 2.0, "a whole number of at least 1"),
+        ("gcpo_cooperative", "divide_by_std", 1, "true or false"),
+    ],
+)
+def test_what_is_accepted_is_said_in_words(name, option, value, expected):
     with pytest.raises(ValueError, match=f"^{name}: {option} must be {expected}"):
         algorithms.make(name, **{option: value})
 
 
-def test_every_option_has_a_refused_value():
-    refused = {(name, option) for name, option, _, _ in BAD_VALUES}
-    own = {(name, f.name) for name in NAMES for f in fields(algorithms.get(name))}
-    inherited = {f.name for f in fields(Algorithm)}
-    assert {(name, option) for name, option in own if option not in inherited} <= refused
-    assert {("grpo", option) for option in inherited} <= refused
+@every_name
+def test_options_without_a_place_in_the_formula_are_refused(name):
+    algorithm = algorithms.get(name)
+    known = {option.name for option in fields(algorithm)}
+    assert algorithm.unused <= known
+    assert "group_size" not in algorithm.unused
+    for option in algorithm.unused:
+        with pytest.raises(ValueError, match=f"{name} has no option '{option}'"):
+            algorithms.make(name, **{option: 0.5})
+        with pytest.raises(ValueError, match=f"{name}: {option} has no place in its formula"):
+            algorithm(**{option: 0.5})
 
 
 def test_whole_numbers_do_for_numbers():
@@ -297,7 +405,7 @@ def test_whole_numbers_do_for_numbers():
 
 
 def test_unknown_options_are_named():
-    with pytest.raises(ValueError, match=r"grpo has no option 'beta': expected one of group_size, kl_coef"):
+    with pytest.raises(ValueError, match=r"grpo has no option 'beta': expected one of group_size, std_eps"):
         algorithms.make("grpo", beta=0.1)
 
 
@@ -351,11 +459,13 @@ def test_description_is_json_and_complete(name):
     description = algorithms.describe(name)
     assert json.loads(json.dumps(description)) == description
     assert description["name"] == name
-    assert "arXiv:" in description["recipe"]["citation"]
+    assert re.search(r"arXiv:\d{4}\.\d{5}|doi:10\.", description["recipe"]["citation"])
     assert description["formula"].startswith("A = ")
     assert "Supervision:" in description["description"]
+    assert description["recipe"]["cost"]
+    assert description["recipe"]["signal_free"]
     listed = [parameter["name"] for parameter in description["hyper_parameters"]]
-    assert listed == [f.name for f in fields(algorithms.get(name))]
+    assert listed == [f.name for f in fields(algorithms.get(name)) if f.name not in algorithms.get(name).unused]
     for parameter in description["hyper_parameters"]:
         assert set(parameter) == {"name", "default", "accepted", "doc", "source"}
 
@@ -365,8 +475,11 @@ def test_only_the_cooperative_one_is_a_reconstruction():
 
 
 @every_name
-def test_nothing_is_kept_between_steps(name):
-    assert algorithms.make(name).state_dict() == {}
+def test_a_fresh_algorithm_takes_back_its_own_state_and_no_other(name):
+    algorithm = algorithms.make(name)
+    algorithm.load_state_dict(json.loads(json.dumps(algorithm.state_dict())))
+    with pytest.raises(ValueError, match=name):
+        algorithm.load_state_dict({"some other": 1})
 
 
 def test_importing_everything_needs_numpy_alone():

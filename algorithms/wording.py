@@ -1,0 +1,56 @@
+"""What an algorithm's ingredients are in the words of a recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from groupwise.algorithms.base import Algorithm
+
+
+def shaping(algorithm: Algorithm) -> str:
+    """What changes a reward before it is compared; empty when nothing does."""
+    parts = []
+    if algorithm.redundancy_coef:
+        embedded = f"{algorithm.embedder} embeddings of the {algorithm.embedded_part} text"
+        parts.append(f"r / (1 + {algorithm.redundancy_coef:g} x similarity to the rest of the group), {embedded}")
+    if algorithm.overlong_limit:
+        start = algorithm.overlong_limit - algorithm.overlong_cache
+        parts.append(f"minus up to 1 for a length from {start} to {algorithm.overlong_limit} tokens")
+    if algorithm.kl_coef and algorithm.kl_place == "reward":
+        parts.append(f"minus {algorithm.kl_coef:g} x {algorithm.kl_estimator} estimate of the KL")
+    return ", ".join(parts)
+
+
+def clip(algorithm: Algorithm) -> str:
+    """The clip range, and what limits the ratio of a negative advantage."""
+    text = f"[1 - {algorithm.epsilon:g}, 1 + {algorithm.epsilon_high or algorithm.epsilon:g}]"
+    if algorithm.ratio_cap:
+        text += f", ratio at most {algorithm.ratio_cap:g}"
+    if algorithm.dual_clip:
+        text += f", dual clip {algorithm.dual_clip:g}"
+    return text
+
+
+def kl(algorithm: Algorithm) -> str:
+    """The KL term and where it stands."""
+    if not algorithm.kl_coef:
+        return "none"
+    weight = " x ratio" if algorithm.kl_weighted and algorithm.kl_place == "loss" else ""
+    return f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} estimate{weight} in the {algorithm.kl_place}"
+
+
+def entropy(algorithm: Algorithm) -> str:
+    """The entropy bonus; empty when there is none."""
+    return f"bonus of {algorithm.entropy_coef:g} x the policy's entropy" if algorithm.entropy_coef else ""
+
+
+def cost(algorithm: Algorithm, drawn: str) -> str:
+    """What one problem of a step costs, ``drawn`` being the rollouts it takes."""
+    trained = "all of them" if algorithm.every_rollout_counts else "those with an advantage"
+    parts = [f"{drawn} drawn and graded", f"a training pass over {trained}"]
+    if algorithm.reference_in_loss or algorithm.reference_in_reward:
+        parts.append("a reference model in memory, and its pass over each rollout")
+    if algorithm.embeds:
+        parts.append(f"a {algorithm.embedder} embedding of each text")
+    return "; ".join(parts)
