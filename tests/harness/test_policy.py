@@ -15,9 +15,9 @@ from groupwise import algorithms
 from groupwise.algorithms.base import Group, Rollout
 from groupwise.harness.embedders import hash_embeddings
 from groupwise.harness.engine import left_pad
-from groupwise.harness.experiment import ModelConfig, TaskConfig, TrainConfig
+from groupwise.harness.experiment import ModelConfig, SamplingConfig, TaskConfig, TrainConfig
 from groupwise.harness.loading import add_lora, encode_completion, encode_prompt, load_model, resolve
-from groupwise.harness.policy import Policy, scheduled, update
+from groupwise.harness.policy import Policy, micro_batches, reference_scores, scheduled, update
 from groupwise.tasks import make
 
 CONFIG = TrainConfig(tasks=[TaskConfig(name="word_arithmetic", split="train")], learning_rate=1e-3)
@@ -30,8 +30,8 @@ def policy_of(config: ModelConfig | None = None) -> tuple[Policy, Any]:
     return Policy(model, tokenizer.pad_token_id, torch.float32, weight_decay=0.0), tokenizer
 
 
-def groups_of(tokenizer: Any, scores: list[list[float | None]]) -> list[Group]:
-    """Groups with texts of different lengths and these scores."""
+def groups_of(tokenizer: Any, scores: list[list[float | None]], reference: bool = False) -> list[Group]:
+    """Groups with texts of different lengths and these scores; ``reference``: the last rollout is a reference text."""
     problems = make("word_arithmetic").problems("train")
     groups = []
     for problem, row in zip(problems, scores, strict=False):
@@ -39,12 +39,18 @@ def groups_of(tokenizer: Any, scores: list[list[float | None]]) -> list[Group]:
         rollouts = []
         for index, score in enumerate(row):
             tokens = encode_completion(tokenizer, " ".join([problem.solution or ""] * (1 + index % 2)) + " so" * index)
-            verdict: Any = SimpleNamespace(score=score, answer=str(index % 3), components={})
+            components = {"format": float(index % 2), "length": float(index < 3)}
+            verdict: Any = SimpleNamespace(score=score, answer=str(index % 3), components=components)
             rollouts.append(
                 Rollout(problem.id, index, "final", prompt, tokens, (0.0,) * len(tokens), f"{index}", "stop", verdict)
             )
         groups.append(Group(problem, tuple(rollouts), hash_embeddings([r.text for r in rollouts])))
-    return with_logprobs(groups)
+    scored = with_logprobs(groups)
+    if reference:
+        *drawn, last = scored[-1].rollouts
+        foreign = replace(last, stage="reference", logprobs=None, ref_logprobs=None)
+        scored[-1] = replace(scored[-1], rollouts=(*drawn, foreign))
+    return scored
 
 
 def with_logprobs(groups: list[Group]) -> list[Group]:
@@ -54,7 +60,11 @@ def with_logprobs(groups: list[Group]) -> list[Group]:
     for group in groups:
         rows = policy.scored(group.rollouts, 1.0)
         rollouts = [
-            replace(r, logprobs=tuple(row[: len(r.tokens)].tolist()))
+            replace(
+                r,
+                logprobs=tuple(row[: len(r.tokens)].tolist()),
+                ref_logprobs=tuple((row[: len(r.tokens)] - 0.1 * (1 + r.index)).tolist()),
+            )
             for r, row in zip(group.rollouts, rows, strict=True)
         ]
         scored.append(replace(group, rollouts=tuple(rollouts)))
@@ -69,7 +79,17 @@ def weights_after(config: TrainConfig, scores: list[list[float | None]], name: s
     return result, {key: p.detach().clone() for key, p in policy.trainable.items()}
 
 
-def gradient_of(config: TrainConfig, name: str = "grpo", **options: Any) -> tuple[Any, torch.Tensor]:
+def gradient_of_groups(
+    scores: list[list[float | None]], name: str, temperature: float, **options: Any
+) -> tuple[Any, torch.Tensor]:
+    """``gradient_of`` for groups with these scores at that temperature."""
+    config = CONFIG.model_copy(update={"sampling": SamplingConfig(temperature=temperature)})
+    return gradient_of(config, name, scores, **options)
+
+
+def gradient_of(
+    config: TrainConfig, name: str = "grpo", scores: list[list[float | None]] | None = None, **options: Any
+) -> tuple[Any, torch.Tensor]:
     """The result of one update and its gradient, all parameters in a row. (AdamW's first step is the sign of
     the gradient, which tells 1e-9 and -1e-9 apart: weights would be the wrong thing to compare.)"""
     policy, tokenizer = policy_of()
@@ -81,12 +101,13 @@ def gradient_of(config: TrainConfig, name: str = "grpo", **options: Any) -> tupl
 
     policy.step = record  # type: ignore[method-assign]
     algorithm = algorithms.make(name, group_size=4, **options)
-    if algorithm.kl_coef > 0:
+    if algorithm.reference_in_loss or algorithm.reference_in_reward:
         policy.keep_reference()
-    return update(policy, algorithm, groups_of(tokenizer, MIXED), config, 1e-3, 64), seen[0]
+    groups = groups_of(tokenizer, scores or MIXED, reference=scores is None)
+    return update(policy, algorithm, groups, config, 1e-3, 64), seen[0]
 
 
-MIXED: list[list[float | None]] = [[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+MIXED: list[list[float | None]] = [[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 1]]
 
 
 def test_a_shared_prompt_gives_the_log_probabilities_and_gradients_of_whole_sequences() -> None:
@@ -108,6 +129,15 @@ def test_a_shared_prompt_gives_the_log_probabilities_and_gradients_of_whole_sequ
 
 def plain_logprobs(policy: Policy, rollouts: list[Rollout], temperature: float) -> torch.Tensor:
     """Every row a sequence of its own: no cache, nothing shared."""
+    table = torch.log_softmax(whole_logits(policy, rollouts) / temperature, -1)
+    width = table.shape[1]
+    completions = torch.tensor([list(r.tokens) + [policy.pad] * (width - len(r.tokens)) for r in rollouts])
+    result: torch.Tensor = table.gather(-1, completions[..., None])[..., 0] * policy.mask(rollouts, width)
+    return result
+
+
+def whole_logits(policy: Policy, rollouts: list[Rollout]) -> torch.Tensor:
+    """The logits of each completion token, (rollouts, longest, vocabulary)."""
     width = max(len(r.tokens) for r in rollouts)
     ids, prompt_mask = left_pad([r.prompt_tokens for r in rollouts], policy.pad, "cpu")
     completions = torch.tensor([list(r.tokens) + [policy.pad] * (width - len(r.tokens)) for r in rollouts])
@@ -115,15 +145,23 @@ def plain_logprobs(policy: Policy, rollouts: list[Rollout], temperature: float) 
     attention = torch.cat([prompt_mask, mask.long()], 1)
     positions = (attention.cumsum(1) - 1).clamp(min=0)
     logits = policy.model(torch.cat([ids, completions], 1), attention_mask=attention, position_ids=positions).logits
-    table = torch.log_softmax(logits[:, ids.shape[1] - 1 : -1] / temperature, -1)
-    result: torch.Tensor = table.gather(-1, completions[..., None])[..., 0] * mask
+    result: torch.Tensor = logits[:, ids.shape[1] - 1 : -1]
     return result
 
 
-@pytest.mark.parametrize("name", algorithms.names())
-def test_micro_batches_change_nothing(name: str) -> None:
-    one, whole = gradient_of(CONFIG, name)
-    many, cut = gradient_of(CONFIG.model_copy(update={"micro_batch_tokens": 60}), name)
+ALL = [
+    *((name, {}) for name in algorithms.names()),
+    ("grpo", {"entropy_coef": 0.1}),
+    ("grpo", {"kl_coef": 0.1, "kl_place": "reward"}),
+    ("grpo", {"kl_coef": 0.1, "kl_estimator": "k1", "kl_weighted": True}),
+    ("dr_grpo", {"redundancy_coef": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), ALL, ids=[f"{name}{options or ''}" for name, options in ALL])
+def test_micro_batches_change_nothing(name: str, options: dict[str, Any]) -> None:
+    one, whole = gradient_of(CONFIG, name, **options)
+    many, cut = gradient_of(CONFIG.model_copy(update={"micro_batch_tokens": 60}), name, **options)
     assert float((whole - cut).norm() / whole.norm()) < 1e-4
     assert one.loss == pytest.approx(many.loss, abs=1e-6)
 
@@ -135,6 +173,75 @@ def test_skipping_rollouts_without_signal_is_exact() -> None:
     assert skipped.trained_tokens < kept.trained_tokens
     assert skipped.loss == pytest.approx(kept.loss, abs=1e-6)
     assert float((without - within).norm() / within.norm()) < 1e-4
+
+
+def test_the_entropy_bonus_is_the_gradient_of_the_entropy() -> None:
+    policy, tokenizer = policy_of()
+    rollouts = groups_of(tokenizer, [[1, 1, 1, 1]])[0].rollouts
+    tokens = sum(len(r.tokens) for r in rollouts)
+    _, entropies = policy.logprobs_and_entropies(rollouts, 0.7)
+    table = torch.log_softmax(whole_logits(policy, list(rollouts)) / 0.7, -1)
+    by_hand = torch.special.entr(table.exp()).sum(-1) * policy.mask(rollouts, entropies.shape[1])
+    assert torch.allclose(entropies, by_hand, atol=1e-4)
+    wanted = torch.autograd.grad(-0.5 * by_hand.sum() / tokens, list(policy.trainable.values()), allow_unused=True)
+    result, found = gradient_of_groups([[1, 1, 1, 1]], "dapo", temperature=0.7, entropy_coef=0.5)
+    expected = torch.cat([g.flatten() for g in wanted if g is not None])
+    assert float((found - expected).norm() / expected.norm()) < 1e-3
+    assert result.signal_groups == 0
+    assert result.trained_tokens == tokens
+
+
+def test_masked_rollouts_are_neither_trained_on_nor_counted() -> None:
+    """With the token mean, cutting one wrong rollout off leaves the mean over the tokens of the others."""
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, [[1, 0, 0, 1]])
+    cut = replace(groups[0].rollouts[2], finish_reason="length")
+    groups = [replace(groups[0], rollouts=(*groups[0].rollouts[:2], cut, groups[0].rollouts[3]))]
+    algorithm = algorithms.make("dapo", group_size=4, mask_truncated=True)
+    result = update(policy, algorithm, groups, CONFIG, 0.0, 64)
+    lengths = np.array([len(r.tokens) for r in groups[0].rollouts])
+    advantage = algorithm.advantages(groups)["advantage"]
+    assert advantage[2] < 0
+    stays = np.array([True, True, False, True])
+    assert result.trained_tokens == lengths[stays].sum()
+    assert result.loss == pytest.approx(-(advantage * lengths)[stays].sum() / lengths[stays].sum(), abs=1e-6)
+
+
+def test_a_kl_in_the_reward_needs_no_reference_in_the_loss() -> None:
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, [[1, 1, 1, 1]])
+    algorithm = algorithms.make("grpo", group_size=4, kl_coef=0.1, kl_estimator="k1", kl_place="reward")
+    result = update(policy, algorithm, groups, CONFIG, 1e-3, 64)
+    k1 = [0.1 * (1 + r.index) * len(r.tokens) for r in groups[0].rollouts]
+    rewards = 1 - 0.1 * np.array(k1)
+    expected = (rewards - rewards.mean()) / (rewards.std(ddof=1) + algorithm.std_eps)
+    np.testing.assert_allclose(algorithm.advantages(groups)["advantage"], expected, atol=1e-4)
+    assert result.signal_groups == 1
+    assert result.kl is not None
+    assert result.kl > 0
+
+
+def test_groups_that_belong_together_are_never_cut() -> None:
+    _, tokenizer = policy_of()
+    groups = groups_of(tokenizer, MIXED)
+    rollouts = [r for group in groups for r in group.rollouts]
+    chosen = np.array([0, 1, 3, 8, 9, 10, 12])
+    bounds = np.array([0, 4, 8, 12, 16, 20])
+    cuts = [part.tolist() for part in micro_batches(rollouts, chosen, 1, bounds)]
+    assert cuts == [[0, 1, 3], [8, 9, 10], [12]]
+    assert [part.tolist() for part in micro_batches(rollouts, chosen, 10**6, bounds)] == [chosen.tolist()]
+    assert [part.tolist() for part in micro_batches(rollouts, chosen, 1)] == [[i] for i in chosen]
+
+
+def test_reference_scores_are_those_of_the_start() -> None:
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, MIXED)
+    rollouts = [r for group in groups for r in group.rollouts]
+    policy.keep_reference()
+    update(policy, algorithms.make("grpo", group_size=4), groups, CONFIG, 1e-2, 64)
+    for rollout, row in zip(rollouts, reference_scores(policy, rollouts, 1.0, tokens=200), strict=True):
+        assert rollout.logprobs is not None
+        np.testing.assert_allclose(row, rollout.logprobs, atol=1e-4)
 
 
 def test_no_signal_no_step() -> None:
