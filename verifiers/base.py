@@ -53,7 +53,10 @@ class Verifier(Protocol):
     - ``bounded``, ``parallel`` and ``calls_at_once``: how completions are graded in bulk, see ``batch``.
 
     Standard components: ``strict``, right when only a marked answer counts (``\\boxed``, ``####``, "the answer
-    is"), and ``loose``, right under any of the rules. The gap between them is what formatting costs.
+    is"), and ``loose``, right under any of the rules. The gap between them is what formatting costs. The maths
+    verifiers add rewards for training on several (see ``components``): ``format`` (the answer is given in the form
+    asked for), ``integer`` (it is a whole number) and ``length`` (the completion is short). A component has the same
+    meaning for every completion and stands on every verdict that has a score, so that groups can be compared by it.
     """
 
     name: str

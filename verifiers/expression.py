@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from groupwise.verifiers.base import Verdict
+from groupwise.verifiers.components import brief
 
 MAX_CHARACTERS = 20_000  # from the start: the first equation is the one that counts
 SIDE_CHARACTERS = 100
+MOST_WORDS = 10  # the solutions of write_sum have 5
 _OPERATORS = r"-+*/×÷^"
 
 _SUM = re.compile(r"([0-9]{1,20})\s*\+\s*([0-9]{1,20})")
@@ -49,13 +51,15 @@ class SumExpression:
     integers of at most 20 digits; anything else on either side of the sign (a third term, a decimal, a
     minus) makes the equation another one than was asked for. The answer is ``a+b`` without spaces, also
     when it is wrong, and None where the first equation is not a sum of two integers. 5+7 and 7+5 are two
-    answers. The component ``format`` is 1 where the equation has the form ``a + b = c``, true or not.
+    answers. Components: ``format`` is 1 where the equation has the form that is asked for here, ``a + b = c``,
+    true or not; ``length`` is 1 where the completion has at most ``MOST_WORDS`` words. There is no ``integer``:
+    the answer is a sum, not a number.
     The score is None where a reference is not of the form ``a+b``, or none is given.
     """
 
     name = "expression"
     bounded = True
-    version = 1
+    version = 2
     rules = ("first-equation",)
 
     def spellings(self, reference: str) -> list[str]:
@@ -76,17 +80,18 @@ class SumExpression:
         if not valid:
             return Verdict(None, None, method, "there is no reference")
 
+        length = brief(completion, MOST_WORDS)
+        bad, form = {"format": 0.0, "length": length}, {"format": 1.0, "length": length}
         sides = _first_equation(completion[:MAX_CHARACTERS])
         if sides is None:
-            return Verdict(0.0, None, method, "no equation found", {"format": 0.0})
+            return Verdict(0.0, None, method, "no equation found", bad)
         left, right = _SUM.fullmatch(sides[0]), _RIGHT.match(sides[1])
         if left is None:
             reason = f"{sides[0][:40]!a} is not a sum of two non-negative integers"
-            return Verdict(0.0, None, method, reason, {"format": 0.0})
+            return Verdict(0.0, None, method, reason, bad)
         answer = _terms(left)
         if right is None:
-            return Verdict(0.0, answer, method, "the right side is not one integer", {"format": 0.0})
-        form = {"format": 1.0}
+            return Verdict(0.0, answer, method, "the right side is not one integer", bad)
         total, stated = int(left[1]) + int(left[2]), int(right[1])
         if stated != total:
             return Verdict(0.0, answer, method, f"{answer} is {total}, not {stated}", form)

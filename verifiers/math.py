@@ -26,14 +26,16 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from groupwise.verifiers.base import Verdict
+from groupwise.verifiers.components import correctness
 from groupwise.verifiers.mathematics import symbolic
-from groupwise.verifiers.mathematics.clean import clean, unmarked
+from groupwise.verifiers.mathematics.clean import clean
 from groupwise.verifiers.mathematics.compare import Comparison
-from groupwise.verifiers.mathematics.extract import MARKED, RULES, Found, extract
+from groupwise.verifiers.mathematics.extract import RULES, Found, extract
 from groupwise.verifiers.mathematics.forms import Form, Words
 from groupwise.verifiers.mathematics.limits import MAX_ANSWER, MAX_DEPTH, WORKER_SECONDS, WORKERS, TooMuch
 from groupwise.verifiers.mathematics.parse import Expr
 from groupwise.verifiers.mathematics.read import read
+from groupwise.verifiers.mathematics.rewards import normal_form, rewards
 from groupwise.verifiers.mathematics.words import textual
 from groupwise.verifiers.worker import CallFailed, Pool
 
@@ -144,16 +146,17 @@ def _shown(text: str) -> str:
 class MathVerifier:
     """A mathematical answer against the accepted ones.
 
-    The answer is its cleaned text. Components: ``strict`` is 1 where a marked answer (boxed, ``####``, "the answer is")
-    is right, ``loose`` where the answer is right under the first rule that finds one, which is the score. The score
-    is None where no reference can be read, where one of them might have matched and cannot, or where a library is
-    missing that the comparison needs.
+    The answer is its cleaned text. Components: ``format`` is 1 where the answer is marked (boxed, ``####``, "the answer
+    is"), ``integer`` where its value is whole, ``length`` where the completion has at most ``rewards.MOST_WORDS``
+    words; ``strict`` is 1 where a marked answer is right, ``loose`` where the answer is right under the first rule that
+    finds one, which is the score. The score is None where no reference can be read, where one of them might have
+    matched and cannot, or where a library is missing that the comparison needs.
     """
 
     name = "math"
     bounded = True
     requires: ClassVar[Mapping[str, str]] = {"math_verify": "math"}
-    version = 1
+    version = 2
     rules = RULES
 
     def spellings(self, reference: str) -> list[str]:
@@ -170,20 +173,24 @@ class MathVerifier:
             return Verdict(None, None, "math", "there is no reference")
         found = extract(completion)
         if found is None:
-            return Verdict(0.0, None, "math/none", "no answer found", {"strict": 0.0, "loose": 0.0})
-        return _judged(found, references)
+            return Verdict(0.0, None, "math/none", "no answer found", _components(completion, None, False))
+        return _judged(completion, found, references)
 
 
-def _judged(found: Found, references: Sequence[str]) -> Verdict:
-    answer = unmarked(clean(found.text[:MAX_ANSWER])) or None
+def _components(completion: str, found: Found | None, right: bool) -> dict[str, float]:
+    return {**rewards(completion, found), **correctness(found.rule if found else None, right)}
+
+
+def _judged(completion: str, found: Found, references: Sequence[str]) -> Verdict:
+    answer = normal_form(found)
     open_outcome: _Outcome | None = None
     last: _Outcome | None = None
     for reference in references:
         outcome = _compare(found.text, reference)
         if outcome.right:
-            components = {"strict": float(found.rule in MARKED), "loose": 1.0}
             reason = f"{_shown(found.text)} {outcome.reason}"
-            return Verdict(1.0, answer, f"math/{found.rule}/{outcome.how}", reason, components)
+            method = f"math/{found.rule}/{outcome.how}"
+            return Verdict(1.0, answer, method, reason, _components(completion, found, True))
         if outcome.right is None:
             open_outcome = open_outcome or outcome
         else:
@@ -196,7 +203,7 @@ def _judged(found: Found, references: Sequence[str]) -> Verdict:
     method = f"math/{found.rule}/{decisive.how}"
     if decisive.right is None:
         return Verdict(None, answer, method, reason, {})
-    return Verdict(0.0, answer, method, reason, {"strict": 0.0, "loose": 0.0})
+    return Verdict(0.0, answer, method, reason, _components(completion, found, False))
 
 
 def spellings(reference: str) -> list[str]:

@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 
 from groupwise.verifiers.base import Verdict
 from groupwise.verifiers.mathematics import symbolic
+from groupwise.verifiers.mathematics.extract import extract
 from groupwise.verifiers.mathematics.limits import MAX_COMPLETION
+from groupwise.verifiers.mathematics.rewards import rewards
 from groupwise.verifiers.worker import CallFailed, Pool
 
 SECONDS = 10.0  # math-verify's own limits are 5 s to parse and 5 s to compare
@@ -23,13 +25,15 @@ POOL = Pool("groupwise.verifiers.mathematics.service:verify", 2, SECONDS)
 class MathVerifyVerifier:
     """math-verify's own extraction and comparison; any accepted answer counts.
 
+    It does not say where it found an answer. So the components ``format``, ``integer`` and ``length`` are those that
+    the ``math`` verifier gives, by our own extraction, and ``strict`` and ``loose`` are left out.
     The score is None where a worker was killed, the package is missing, or math-verify cannot parse a reference.
     """
 
     name = "math_verify"
     bounded = True
     requires: ClassVar[Mapping[str, str]] = {"math_verify": "math"}
-    version = 1
+    version = 2
     rules = ("math-verify",)
 
     def spellings(self, reference: str) -> list[str]:
@@ -55,8 +59,9 @@ class MathVerifyVerifier:
             except CallFailed as error:
                 return Verdict(None, None, method, f"math-verify was stopped: {error}")
             if same:
-                return Verdict(1.0, None, method, "equal by math-verify")
+                return Verdict(1.0, None, method, "equal by math-verify", rewards(completion, extract(completion)))
             unread += not readable
         if unread == len(references):
             return Verdict(None, None, method, "math-verify cannot parse the reference")
-        return Verdict(0.0, None, method, "different by math-verify" if answered else "math-verify finds no answer")
+        reason = "different by math-verify" if answered else "math-verify finds no answer"
+        return Verdict(0.0, None, method, reason, rewards(completion, extract(completion)))

@@ -27,6 +27,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from groupwise.verifiers.base import Verdict
+from groupwise.verifiers.components import correctness, rewards
 
 MAX_CHARACTERS = 20_000
 MAX_NUMBER_CHARACTERS = 110  # room for the longest normal form, p/q of 50 digits each
@@ -35,6 +36,7 @@ MAX_VALUE = 10**50
 MAX_DECIMAL_PLACES = 12  # beyond this the normal form is a fraction
 SENTENCE_CHARACTERS = 200  # how far after "answer is" a number is looked for
 MAX_MARKERS = 64  # how many "answer is" are tried, from the last
+MOST_WORDS = 140  # 99 % of the solutions of GSM8K's training split have at most 136
 
 _CHARACTERS = str.maketrans(
     {
@@ -302,14 +304,15 @@ class NumericVerifier:
     """One number against the accepted ones, exactly.
 
     The answer is the number's normal form (see ``normal_form``). Components: ``format`` is 1 where the
-    completion marked its answer (any rule but last-number), ``integer`` is 1 where it is a whole number, ``strict``
-    is 1 where the answer is right and marked, ``loose`` where it is right.
+    completion marked its answer (any rule but last-number), ``integer`` where its value is whole (3.0 and $3 are),
+    ``length`` where the completion has at most ``MOST_WORDS`` words; ``strict`` is 1 where the answer is right and
+    marked, ``loose`` where it is right.
     The score is None where no reference parses as a number, or where one that does not might have matched.
     """
 
     name = "numeric"
     bounded = True
-    version = 1
+    version = 2
     rules = ("boxed", "hashes", "answer-is", "last-number")
 
     def spellings(self, reference: str) -> list[str]:
@@ -326,14 +329,10 @@ class NumericVerifier:
             return Verdict(None, None, "numeric", reason)
         value, rule, found = extract(completion)
         method = f"numeric/{rule}"
-        marked = value is not None and rule != "last-number"
         right = value is not None and value in accepted
-        components = {
-            "format": float(marked),
-            "integer": float(value is not None and value.denominator == 1),
-            "strict": float(marked and right),
-            "loose": float(right),
-        }
+        finder = None if value is None else rule
+        whole = value is not None and value.denominator == 1
+        components = {**rewards(completion, finder, whole, MOST_WORDS), **correctness(finder, right)}
         if value is None:
             reason = f"{rule}: {_shown(found)} is not one plain number" if rule != "none" else "no number found"
             return Verdict(0.0, None, method, reason, components)

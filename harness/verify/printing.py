@@ -29,6 +29,8 @@ def graded(data: Data) -> Iterator[str]:
     if data["strict"]:
         yield f"strict       {_interval(data['strict'])}  (only a marked answer counts)"
         yield f"loose        {_interval(data['loose'])}  (under any rule); gap {_interval(data['gap'])}"
+    for name, mean in data["components"].items():
+        yield f"{name:<12} {mean:.3f}  (mean of this component)"
     for name, parts in data["by"].items():
         yield f"by {name}"
         width = max(len(part["group"]) for part in parts) if parts else 0

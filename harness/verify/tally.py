@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from groupwise.harness import statistics
@@ -13,6 +14,7 @@ from groupwise.verifiers import Verdict
 
 RIGHT = 1.0  # a score between 0 and 1 counts in the mean alone
 REASONS = 5  # of unscored completions, the most frequent
+MARKING = ("strict", "loose")  # components that are compared with one another
 
 
 class Cells:
@@ -95,6 +97,7 @@ class Tally:
     score: Cells = field(default_factory=Cells)
     strict: Cells = field(default_factory=Cells)
     loose: Cells = field(default_factory=Cells)
+    rewards: defaultdict[str, Cells] = field(default_factory=lambda: defaultdict(Cells))
     parts: dict[str, defaultdict[str, Cells]] = field(init=False)
     reasons: Counter[str] = field(default_factory=Counter)
     labels: Agreement = field(default_factory=Agreement)
@@ -123,6 +126,9 @@ class Tally:
         if strict is not None and loose is not None:
             self.strict.add(problem, strict)
             self.loose.add(problem, loose)
+        for name, value in verdict.components.items():
+            if name not in MARKING and value is not None:
+                self.rewards[name].add(problem, value)
 
     def summary(self) -> dict[str, Any]:
         """JSON data."""
@@ -139,6 +145,8 @@ class Tally:
             "unparsed": {"count": self.unparsed, "share": self.unparsed / scored if scored else None},
             "accuracy": {**interval(accuracy), "method": accuracy.method},
             **self._marking(),
+            # without intervals, which would need to know the range of each
+            "components": {name: fmean(cells.means()) for name, cells in sorted(self.rewards.items())},
             "by": {name: self._breakdown(cells) for name, cells in self.parts.items()},
             "labels": self.labels.to_dict() if self.labels.to_dict()["labelled"] else None,
         }

@@ -58,6 +58,7 @@ def test_our_own_rollouts(tmp_path: Path, run: Run) -> None:
     assert (summary["completions"], summary["problems"], summary["right"], summary["wrong"]) == (8, 4, 4, 4)
     assert summary["unparsed"] == {"count": 4, "share": 0.5}
     assert summary["accuracy"]["value"] == 0.5
+    assert summary["components"] == {"format": 0.5, "integer": 0.5, "length": 1.0}
     agreement = {"count": 8, "of": 8, "value": 1.0, "low": pytest.approx(0.631, abs=1e-3), "high": 1.0}
     assert summary["labels"]["agreement"] == agreement
     assert summary["verifier"] == {"name": "numeric", "version": verifiers.get("numeric").version, "environment": {}}
@@ -177,7 +178,8 @@ def test_strict_and_loose_and_the_breakdown_by_metadata(
 
         def __call__(self, completion: str, references: object, prompt: str = "") -> verifiers.Verdict:
             strict, loose = float("!" in completion), float("x" in completion)
-            return verifiers.Verdict(loose / 2, completion, "m", "r", {"strict": strict, "loose": loose})
+            parts = {"strict": strict, "loose": loose, "penalty": -strict, "open": None}
+            return verifiers.Verdict(loose / 2, completion, "m", "r", parts)
 
     monkeypatch.setattr(verifiers.batch, "get", lambda name: Marked())
     monkeypatch.setattr(verifiers, "get", lambda name: Marked())
@@ -186,6 +188,7 @@ def test_strict_and_loose_and_the_breakdown_by_metadata(
     ]
     summary = run("verify", write(tmp_path / "a.jsonl", rows), "--verifier", "membership", "--by", "level")
     assert (summary["strict"]["value"], summary["loose"]["value"], summary["gap"]["value"]) == (0.25, 0.75, 0.5)
+    assert summary["components"] == {"penalty": -0.25}
     assert (summary["accuracy"]["value"], summary["partly_right"], summary["right"]) == (0.375, 3, 0)
     assert [(part["group"], part["value"]) for part in summary["by"]["level"]] == [("0", 0.25), ("1", 0.5)]
 

@@ -50,14 +50,19 @@ def test_the_first_rule_whose_marker_is_there_decides(completion: str, rule: str
 def test_nothing_to_find_is_wrong_and_never_an_error(completion: str) -> None:
     verdict = grade("math", completion, ["5"])
     assert verdict.score == 0.0
-    assert verdict.components == {"strict": 0.0, "loose": 0.0}
+    assert verdict.components == {"format": 0.0, "integer": 0.0, "length": 1.0, "strict": 0.0, "loose": 0.0}
 
 
 def test_only_a_marked_answer_is_strict() -> None:
-    assert grade("math", r"\boxed{5}", ["5"]).components == {"strict": 1.0, "loose": 1.0}
-    assert grade("math", "The answer is 5.", ["5"]).components == {"strict": 1.0, "loose": 1.0}
-    assert grade("math", "So we get 5.", ["5"]).components == {"strict": 0.0, "loose": 1.0}
-    assert grade("math", "So we get 6.", ["5"]).components == {"strict": 0.0, "loose": 0.0}
+    assert _strict_and_loose(r"\boxed{5}") == (1.0, 1.0)
+    assert _strict_and_loose("The answer is 5.") == (1.0, 1.0)
+    assert _strict_and_loose("So we get 5.") == (0.0, 1.0)
+    assert _strict_and_loose("So we get 6.") == (0.0, 0.0)
+
+
+def _strict_and_loose(completion: str) -> tuple[float | None, float | None]:
+    components = grade("math", completion, ["5"]).components
+    return components["strict"], components["loose"]
 
 
 def test_a_hedged_or_doubled_answer_is_not_accepted() -> None:

@@ -177,9 +177,9 @@ def test_references(completion: str, references: list[str], score: float | None,
 
 
 def test_components_tell_marked_answers_and_integers() -> None:
-    nothing = {"format": 0.0, "integer": 0.0, "strict": 0.0, "loose": 0.0}
-    assert VERIFY("#### 5", ["5"]).components == {"format": 1.0, "integer": 1.0, "strict": 1.0, "loose": 1.0}
-    assert VERIFY("#### 6", ["5"]).components == {"format": 1.0, "integer": 1.0, "strict": 0.0, "loose": 0.0}
+    nothing = {"format": 0.0, "integer": 0.0, "length": 1.0, "strict": 0.0, "loose": 0.0}
+    assert VERIFY("#### 5", ["5"]).components == dict.fromkeys(nothing, 1.0)
+    assert VERIFY("#### 6", ["5"]).components == {**nothing, "format": 1.0, "integer": 1.0}
     assert VERIFY("It is 5", ["5"]).components == {**nothing, "integer": 1.0, "loose": 1.0}
     assert VERIFY("It is 2.5", ["5"]).components == nothing
     assert VERIFY("", ["5"]).components == nothing

@@ -9,8 +9,9 @@ Rules, in the order tried; the first whose marker is present decides, and its te
 5. ``conclusion``  the last sentence, where it states a value ("Therefore x = 5.").
 6. ``last-math``   the last formula or number, unless its sentence hedges or negates it.
 
-The first three are marked answers (``strict``). What stands between ``<think>`` and ``</think>`` does not count, nor
-does anything behind a ``<think>`` that is not closed. Of a text that breaks off, only a marked answer counts.
+The first three are marked answers (``components.MARKED``). What stands between ``<think>`` and ``</think>`` does not
+count, nor does anything behind a ``<think>`` that is not closed. Of a text that breaks off, only a marked answer
+counts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from groupwise.verifiers.mathematics.limits import MAX_COMPLETION, TooMuch
 from groupwise.verifiers.mathematics.read import read
 
 RULES = ("boxed", "hashes", "answer-is", "whole", "conclusion", "last-math")
-MARKED = frozenset({"boxed", "hashes", "answer-is"})
 _FIRST_UNMARKED = "whole"
 SHORT_LINE = 300
 MAX_MARKERS = 40
