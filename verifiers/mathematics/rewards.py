@@ -13,6 +13,7 @@ from groupwise.verifiers.mathematics.parse import ONE, with_symbol
 from groupwise.verifiers.mathematics.read import read
 
 MOST_WORDS = 360  # 99 % of the solutions of MATH's training split have at most 359
+FEW = 16  # digits, far below the limits of the exact arithmetic
 _SIGNS = ("%", "deg")  # read as factors, but written like units
 
 
@@ -26,8 +27,8 @@ def rewards(completion: str, found: Found | None) -> dict[str, float]:
     text = normal_form(found) if found else None
     if found is None or text is None:
         return components.rewards(completion, None, False, MOST_WORDS)
-    # Most answers are digits, which need no reading; it takes twice as long as all the rest of a right one.
-    whole = text.isdecimal() or is_whole(found.text)
+    # Most answers are a few digits, which need no reading; it takes twice as long as all the rest of a right one.
+    whole = (text.isascii() and text.isdecimal() and len(text) < FEW) or is_whole(found.text)
     return components.rewards(completion, found.rule, whole, MOST_WORDS)
 
 
