@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 
-from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Recipe
+from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Recipe, SignalFree
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.options import about
 
@@ -28,7 +28,7 @@ class COPO(Algorithm):
 
         R_g  = mean r in group g;  with entropy_shaping: R_g (1 - lam H_g), lam = (1 - 1/G) / log2 G
         H_g  = -sum p log2 p over the group's answers (no answer is an answer of its own)
-        Ag_g = (R_g - mean R) / (std R + std_eps)              over the prompts of the batch
+        Ag_g = (R_g - mean R) / (std R + std_eps)              over the prompts of the batch (or ``mini_batch``)
         Al_i = (r_i - mean r) / (std r + std_eps)              within the group
         s    = sigmoid(k (H_g - b))
         w    = 1 (no-global), 0 (only-global), s (only-soft, only-soft-with-coef),
@@ -42,11 +42,14 @@ class COPO(Algorithm):
     down. A batch of one prompt, or of prompts with equal R, has Ag = 0.
     Note that the released default, soft-with-zero, trains every wrong rollout on Ag alone, in mixed groups
     too: a wrong answer to a prompt that beats the mean is pushed up.
+    Two gates are known: k = 5, b = 1 of run_copo.sh (the default), and k = 20, b = 1.5, said to be the paper's, which
+    leaves all but widely scattered groups to Ag. The recipe shows the one in use. So it does for the set that R is
+    compared over: the whole batch (code), or ``mini_batch`` prompts at a time (said to be the paper's).
     Supervision: the verdict, and the answer extracted with it.
 
-    Deviations: no 1e-8 inside the logarithm; unscored rollouts are left out of R, H and both advantages. In
-    the code only-zero-wrong has the formula of only-zero and shapes that do not fit; here the two are one.
-    The paper's gate is said to be k = 20, b = 1.5.
+    Deviations: no 1e-8 inside the logarithm; unscored rollouts are left out of R, H and both advantages. Answers are
+    equal when their normal forms are (code: when the strings are, so that 1/2 and 0.5 differ). In the code
+    only-zero-wrong has the formula of only-zero and shapes that do not fit; here the two are one.
     """
 
     name: ClassVar[str] = "copo"
@@ -55,8 +58,21 @@ class COPO(Algorithm):
     mode: Mode = field(
         default="soft-with-zero", metadata=about("how the gate is set", "run_copo.sh", choices=get_args(Mode))
     )
-    k: float = field(default=5.0, metadata=about("steepness of the gate", "run_copo.sh", above=0))
-    b: float = field(default=1.0, metadata=about("answer entropy (bits) where w = 1/2", "run_copo.sh", low=0))
+    k: float = field(
+        default=5.0, metadata=about("steepness of the gate", "run_copo.sh; the paper is said to have 20", above=0)
+    )
+    b: float = field(
+        default=1.0,
+        metadata=about("answer entropy (bits) where s = 1/2", "run_copo.sh; the paper is said to have 1.5", low=0),
+    )
+    mini_batch: int = field(
+        default=0,
+        metadata=about(
+            "prompts over which R is standardised, in the order drawn; 0: all of the batch",
+            "released code: all",
+            low=0,
+        ),
+    )
     global_coef: float = field(
         default=1.0,
         metadata=about("global part's weight in only-soft-with-coef", "ours: code has no default", low=0),
@@ -70,20 +86,28 @@ class COPO(Algorithm):
 
     @property
     def recipe(self) -> Recipe:
+        compared = f"prompts of the batch, {self.mini_batch} at a time" if self.mini_batch else "prompts of the batch"
         gate = f"w = sigmoid({self.k:g} (H - {self.b:g})) in mode {self.mode}"
         return replace(
             self.plain_recipe,
             title="COPO: Consistency-Aware Policy Optimization",
             citation="2025, arXiv:2508.04138",
             baseline="[(1 - w) (R - mean R), w (r - mean r)]",
-            normalised_over=f"prompts of the batch (R) and the group (r), {gate}",
-            learns_from=("all_wrong", "all_right") if self.mode != "no-global" else (),
+            normalised_over=f"{compared} (R) and the group (r), {gate}",
+            learns_from=self._learns_from(),
             signal_free="global advantage: the prompt's mean reward R against the batch's",
             deviations=(
                 "defaults of the release (k 5, b 1, soft-with-zero); the paper is said to use k 20, b 1.5",
-                "no 1e-8 inside the entropy's logarithm",
+                "R is compared over the batch as in the code; the paper is said to use its mini-batch",
+                "no 1e-8 inside the entropy's logarithm; answers are compared in normal form, not as strings",
             ),
         )
+
+    def _learns_from(self) -> tuple[SignalFree, ...]:
+        if self.mode == "no-global":
+            return ()
+        # Without the soft gate a right rollout is all local.
+        return ("all_wrong",) if self.mode.startswith("only-zero") else ("all_wrong", "all_right")
 
     def advantages(self, groups: Sequence[Group]) -> Advantages:
         sizes = np.array([len(group.rollouts) for group in groups], dtype=np.intp)
@@ -94,7 +118,7 @@ class COPO(Algorithm):
         prompts = np.array([group_stats.scored_mean(one) for one in rewards])
         if self.entropy_shaping:
             prompts = prompts * (1.0 - np.array([self.shaping(group) for group in groups]) * entropy)
-        between = group_stats.standardise(prompts, self.std_eps, tolerance=ROUNDING)
+        between = self._between(prompts)
         weight = self._weight(np.repeat(entropy, sizes), scores, local)
         coef = self.global_coef if self.mode == "only-soft-with-coef" else 1.0
         scored = ~np.isnan(scores)
@@ -102,6 +126,12 @@ class COPO(Algorithm):
             "global": np.where(scored, coef * (1.0 - weight) * np.repeat(between, sizes), 0.0),
             "local": weight * local,
         }
+
+    def _between(self, prompts: Array) -> Array:
+        """Ag of each prompt."""
+        size = self.mini_batch or max(len(prompts), 1)
+        parts = (prompts[start : start + size] for start in range(0, len(prompts), size))
+        return group_stats.flatten(group_stats.standardise(part, self.std_eps, tolerance=ROUNDING) for part in parts)
 
     def _entropy(self, group: Group) -> float:
         return group_stats.answer_entropy([r.verdict.answer for r in group.rollouts if r.reward is not None])

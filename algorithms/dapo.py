@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from groupwise.algorithms import wording
+from groupwise.algorithms import libraries, wording
 from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
 from groupwise.algorithms.ingredients import clip
 from groupwise.algorithms.ingredients import groups as group_stats
@@ -28,14 +28,14 @@ class DAPO(Algorithm):
     Groups without signal (scores all equal) are discarded, and further batches of problems are drawn until
     there are as many groups as were asked for, ``max_draws`` draws were made, or the next draw does not fit
     the budget. Whatever there is then is the batch, possibly nothing: no update. Of the groups beyond the
-    batch size the last drawn are dropped, as in verl. What is thrown away stays charged, on the ledger's
-    line for discarded rollouts. A rollout that was not scored does not count for contrast, and has advantage
+    batch size the last drawn are dropped, as in verl's DAPO recipe. What is thrown away stays charged, on the
+    ledger's line for discarded rollouts. A rollout that was not scored does not count for contrast, and has advantage
     0 in a group that is kept.
     Supervision: the verdict alone.
 
     Deviations: the overlong penalty is off by default (our completions are short), and so is overlong filtering
-    (``mask_truncated``; its authors do without in most runs). verl ends the run when ``max_draws`` leave the
-    batch too small; here the smaller batch is used.
+    (``mask_truncated``; its authors do without in most runs). verl's DAPO recipe ends the run when ``max_draws``
+    leave the batch too small; here the smaller batch is used.
     """
 
     name: ClassVar[str] = "dapo"
@@ -43,7 +43,9 @@ class DAPO(Algorithm):
     epsilon_high: float = field(
         default=0.28, metadata=about("the ratio is clipped above 1 + epsilon_high", "DAPO paper", above=0)
     )
-    max_draws: int = field(default=10, metadata=about("most draws for one batch", "verl max_num_gen_batches", low=1))
+    max_draws: int = field(
+        default=10, metadata=about("most draws for one batch", "verl's DAPO recipe, max_num_gen_batches", low=1)
+    )
 
     @property
     def recipe(self) -> Recipe:
@@ -55,9 +57,14 @@ class DAPO(Algorithm):
             sampling=f"{self.group_size} rollouts for each problem, up to {self.max_draws} draws for a batch",
             cost=wording.cost(self, f"{self.group_size} to {self.group_size * self.max_draws} rollouts"),
             signal_free="discarded, and others drawn in their place",
+            trl=libraries.trl(self, "dapo"),
+            verl=libraries.verl(self, "token-mean")
+            + " algorithm.filter_groups.enable=True algorithm.filter_groups.metric=reward",
             deviations=(
                 "the overlong penalty (overlong_limit) and overlong filtering (mask_truncated) are off by default",
-                "a batch that is still too small after max_draws is used (verl ends the run)",
+                "TRL has no dynamic sampling",
+                "a batch that is still too small after max_draws is used (verl's recipe ends the run; verl 0.9 refills "
+                "group by group, without a limit)",
             ),
         )
 

@@ -30,7 +30,7 @@ class GAPOGroupAware(Algorithm):
 
     Whether an answer is in V is the verifier's judgement (a score of 1), and two answers are the same when
     the verdicts' extracted answers are equal: those are in the normal form in which answers are compared.
-    Unscored rollouts are left out, with advantage 0.
+    Whether V is shown in the prompt is the task's. Unscored rollouts are left out, with advantage 0.
 
     Deviations: the formula follows two secondary sources. A third has the absolute form, which punishes a
     rare answer for being rare: the switch ``form``. Group size, KL and clip are unknown: GRPO's are used.

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
-from groupwise.algorithms.ingredients import clip
+from groupwise.algorithms.ingredients import clip, picks
 from groupwise.algorithms.options import about
 
 if TYPE_CHECKING:
@@ -28,15 +27,20 @@ class GCPOContrastive(Algorithm):
         s_i  = (pi(o_i) / pi_old(o_i))^(1 / |o_i|)             one ratio for the whole rollout
         loss = mean_i -min(s_i A_i, clip(s_i, 1 - epsilon, 1 + epsilon_high) A_i)
 
-    With one reference among G: A = (G-1)/sqrt(G) for it, -1/sqrt(G) for the others. All-right groups keep
+    With one reference among G: A = (G-1)/sqrt(G) for it, -1/sqrt(G) for the others: the wrong rollouts are pushed
+    down, each by the same. Groups without signal: all-wrong ones get it from the reference, all-right ones keep
     advantage 0. The rollout that is replaced was drawn, and stays charged.
     Supervision: reference solutions, as a human or a larger model wrote them. A problem without one raises
-    the sampler's ValueError: training on would silently be another algorithm.
+    the sampler's ValueError: training on would silently be another algorithm. ``sft`` is the control that sees the
+    same references.
 
     Deviations: the paper's body and code were not readable. That one rollout is replaced, the sequence ratio
-    and the missing KL are from secondary sources; the clip values are GSPO's. Which rollout goes
-    (``replace``) and what stands for pi_old of a text no policy drew (``reference_ratio``) are our switches.
-    The reference counts towards the batch's tokens and rollouts like any other.
+    and the missing KL are from secondary sources; the clip values are GSPO's. What they leave open is settled here:
+    which rollout goes (``replace``) and what stands for pi_old of a text no policy drew (``reference_ratio``) are
+    switches. The reference is the task's worked solution as it is written, with whatever reasoning it has, and
+    counts towards the batch's tokens and rollouts like any other; the lengths that are reported are those of
+    drawn rollouts. Its reward is its verdict's score, like everyone's, with no part for format: one that the
+    verifier does not accept leaves the group without contrast.
     """
 
     name: ClassVar[str] = "gcpo_contrastive"
@@ -93,7 +97,7 @@ class GCPOContrastive(Algorithm):
         wrong = [i for i, rollout in enumerate(group.rollouts) if rollout.reward is not None]
         place = wrong[0]
         if self.replace == "random":
-            place = wrong[int.from_bytes(sha256(group.problem.id.encode()).digest()[:8]) % len(wrong)]
+            place = wrong[picks.by_id(group.problem.id, len(wrong))]
         elif self.replace == "longest":
             place = max(wrong, key=lambda i: len(group.rollouts[i].tokens))  # of equals, the first
         rollouts = list(group.rollouts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from groupwise.algorithms import libraries
 from groupwise.algorithms.base import Algorithm, Recipe
 
 
@@ -21,7 +22,8 @@ class GRPO(Algorithm):
 
     Deviations: the paper leaves the deviation's ddof, an eps and the clip value open: ddof 1 and 1e-4 as in
     TRL, 0.2 as in TRL and verl. Its KL coefficient is 0.04; ours is 0 unless asked for. In verl a group of
-    one keeps A = r, which turns GRPO into REINFORCE; here it is 0.
+    one keeps A = r, which turns GRPO into REINFORCE; here it is 0. ``grpo_paper``, ``grpo_trl``, ``grpo_verl`` and
+    ``grpo_open_instruct`` are what the paper and these libraries call GRPO.
     """
 
     name: ClassVar[str] = "grpo"
@@ -30,6 +32,8 @@ class GRPO(Algorithm):
     def recipe(self) -> Recipe:
         return replace(
             self.plain_recipe,
+            trl=libraries.trl(self, "grpo"),
+            verl=libraries.verl(self, "seq-mean-token-mean"),
             deviations=(
                 "ddof 1 and eps as in TRL, clip as in TRL and verl: the paper states none of them",
                 "no KL by default (paper: 0.04)",

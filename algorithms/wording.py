@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from groupwise.algorithms.base import Algorithm
+    from groupwise.algorithms.contract import SignalFree
 
 
 def shaping(algorithm: Algorithm) -> str:
@@ -43,6 +44,21 @@ def kl(algorithm: Algorithm) -> str:
 def entropy(algorithm: Algorithm) -> str:
     """The entropy bonus; empty when there is none."""
     return f"bonus of {algorithm.entropy_coef:g} x the policy's entropy" if algorithm.entropy_coef else ""
+
+
+def learns_from(algorithm: Algorithm) -> tuple[SignalFree, ...]:
+    """The kinds of groups without contrast whose rewards the ingredients make unequal."""
+    if algorithm.overlong_limit or algorithm.reference_in_reward:
+        return ("all_wrong", "all_right")
+    return ("all_right",) if algorithm.redundancy_coef else ()
+
+
+def signal_free(algorithm: Algorithm) -> str:
+    """What becomes of such groups."""
+    if not learns_from(algorithm):
+        return "advantage 0"
+    whose = "all-right ones" if len(learns_from(algorithm)) == 1 else "they"
+    return f"advantage 0 as far as the verdicts go; {whose} learn from what shapes the reward"
 
 
 def cost(algorithm: Algorithm, drawn: str) -> str:

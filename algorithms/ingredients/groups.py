@@ -54,16 +54,18 @@ def standardise(
         return centred
     scored = ~np.isnan(rewards)
     std = np.sqrt((centred[scored] ** 2).sum() / (scored.sum() - ddof))
-    if std + eps == 0.0:  # differences so small that their squares underflow
-        return np.zeros(rewards.shape)
-    standardised: Array = centred / (std + eps)
-    return standardised
+    return divided(centred, std + eps)  # without eps the squares of tiny differences underflow to 0
 
 
 def deviation(values: Array, ddof: int = 1) -> float:
     """Standard deviation of the scored members; exactly 0 when they are all equal, or none."""
     centred = centre(values)
     return float(np.sqrt((centred**2).sum() / (np.count_nonzero(~np.isnan(values)) - ddof))) if centred.any() else 0.0
+
+
+def divided(values: Array, by: float) -> Array:
+    """values / by; 0 when there is nothing to divide by, as in ``standardise``."""
+    return values / by if by else np.zeros(values.shape)
 
 
 def whiten(values: Array, weights: Array, eps: float = 1e-8) -> Array:

@@ -7,8 +7,14 @@ from typing import Literal
 
 Part = Literal["whole", "reasoning"]
 
-_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
-_MARKER = re.compile(r"\\boxed\b|####|\bthe (?:final )?answer is\b", re.IGNORECASE)
+_ANSWER = re.compile(
+    r"\\(?:boxed|fbox)\b"
+    r"|####(?!#)(?=[ \t*:]*[^\sA-Za-z*:])"  # GSM8K's mark; before a word it is a Markdown heading
+    r"|<answer>"
+    r"|\b(?:the|final|correct) answer(?: is\b| ?:)"
+    r"|^[ \t*#_]*answer[ \t]*:",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 def part_of(text: str, part: Part) -> str:
@@ -17,12 +23,20 @@ def part_of(text: str, part: Part) -> str:
 
 
 def reasoning_part(text: str) -> str:
-    """What stands before the answer: inside <think>, or else before the last mark of an answer.
+    r"""What stands before the answer, without outer white space.
 
-    A text that has neither, or nothing in front of it, is returned whole: an empty text has no meaning to compare.
+    1. With </think>: what is before it, and after <think> if that is there (a prompt can end with it).
+    2. With <think> alone: all that follows it; the thought was cut off.
+    3. Otherwise what is before the last of \boxed, ####, <answer>, "the answer is", "Answer:" and their like.
+
+    A text without any of these, or with nothing in front of it, is returned whole: nothing says where its
+    reasoning ends, and the empty text has no meaning to compare; all such rollouts would count as one.
     """
-    thought = _THOUGHT.search(text)
-    if thought and thought[1].strip():
-        return thought[1].strip()
-    marks = list(_MARKER.finditer(text))
-    return (text[: marks[-1].start()].strip() if marks else "") or text
+    thought, closed, _ = text.partition("</think>")
+    _, opened, inside = thought.partition("<think>")
+    if closed or opened:
+        reasoning = inside if opened else thought
+    else:
+        marks = [mark.start() for mark in _ANSWER.finditer(text)]
+        reasoning = text[: marks[-1]] if marks else text
+    return reasoning.strip() or text

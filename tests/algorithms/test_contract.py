@@ -42,7 +42,7 @@ OPTIONS = [
     ("copo", {"mode": "only-soft-with-coef", "entropy_shaping": True}),
     ("gapo_group_aware", {"form": "absolute"}),
     ("cispo", {"cap": "clamp"}),
-    ("gdpo", {"whitening": "token", "rewards": ["score", "format"], "conditioned": ["format"]}),
+    ("gdpo", {"whitening": "token", "reward_names": ["score", "format"], "conditioned": ["format"]}),
 ]
 LOSSES = [
     *OPTIONS,
@@ -306,18 +306,23 @@ def test_drawing_goes_through_the_sampler(name):
     assert sampler.drawn == 12, "group_size is what a problem costs, whatever the rollouts are for"
 
 
-@every_name
-def test_what_a_recipe_learns_from_is_what_has_an_advantage(name):
+@every_variant
+def test_what_a_recipe_learns_from_is_what_has_an_advantage(name, options):
     """The kinds of groups without contrast, found by trying: beside a mixed group, with different texts."""
-    algorithm = algorithms.make(name, group_size=4)
+    algorithm = algorithms.make(name, group_size=4, **options)
     learnt = set()
     for kind, score in (("all_wrong", 0.0), ("all_right", 1.0)):
         answers = ["a", "b", "a", "a"] if score else ["x", "y", "x", "x"]
         scores = {"p": [score] * 4, "q": [1.0, 0.0, 0.0, 0.0]}
-        sampler = FakeSampler(lambda problem, n, scores=scores: scores.get(problem, scores["q"])[:n])
+        sampler = FakeSampler(
+            lambda problem, n, scores=scores: scores.get(problem, scores["q"])[:n],
+            lengths_of=lambda problem, n: [4, 1, 2, 3][:n],
+        )
         groups = algorithm.draw([replace(PROBLEM, id="p"), replace(PROBLEM, id="q")], sampler)
         ours = [
-            replace(r, verdict=replace(r.verdict, answer=answers[i])) if r.reward == score else r
+            replace(r, verdict=replace(r.verdict, answer=answers[i], components={"format": float(i == 1)}))
+            if r.reward == score
+            else r
             for group in groups if group.problem.id == "p" for i, r in enumerate(group.rollouts)
         ]  # fmt: skip
         groups = [replace(g, rollouts=tuple(ours)) if g.problem.id == "p" else g for g in groups]

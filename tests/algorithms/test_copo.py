@@ -6,6 +6,7 @@ from algorithm_builders import loss_and_gradient, make_batch, make_group, tensor
 
 from groupwise.algorithms.copo import COPO
 from groupwise.algorithms.ingredients import clip
+from groupwise.algorithms.ingredients import groups as group_stats
 
 MODES = [
     "no-global",
@@ -33,6 +34,32 @@ def test_worked_global_advantages():
     assert not within.any()
 
 
+def test_worked_global_advantages_of_the_population_deviation_are_others():
+    prompts = np.array([1, 0, 0.5, 0.25])
+    population = group_stats.standardise(prompts, eps=1e-6, ddof=0)
+    np.testing.assert_allclose(population, [1.5213, -1.1832, 0.1690, -0.5071], atol=6e-5)
+    assert not np.allclose(_parts(mode="only-global")[0][::4], population, atol=0.01)
+
+
+def test_worked_statistics_of_the_prompts():
+    prompts = [group.rewards.mean() for group in GROUPS]
+    assert prompts == [1.0, 0.0, 0.5, 0.25]
+    assert np.mean(prompts) == 0.4375
+    assert np.std(prompts, ddof=1) == pytest.approx(0.42696, abs=5e-6)
+
+
+def test_prompts_are_compared_over_the_batch_or_a_mini_batch():
+    halves = _parts(mode="only-global", mini_batch=2)[0]
+    np.testing.assert_allclose(halves[::4], np.sqrt(0.5) * np.array([1, -1, 1, -1]), atol=1e-5)
+    for half in (slice(0, 2), slice(2, 4)):
+        alone = _parts(GROUPS[half], mode="only-global")[0]
+        np.testing.assert_array_equal(halves[4 * half.start : 4 * half.stop], alone)
+    np.testing.assert_array_equal(_parts(mode="only-global", mini_batch=4)[0], _parts(mode="only-global")[0])
+    uneven = _parts(mode="only-global", mini_batch=3)[0]
+    assert not uneven[12:].any()  # a prompt that is left over has nothing to be compared with
+    assert _parts([], mini_batch=2)[0].shape == (0,)
+
+
 def test_no_global_is_grpo():
     between, within = _parts(mode="no-global")
     assert not between.any()
@@ -50,24 +77,40 @@ def test_soft_with_zero_pushes_up_the_wrong_answers_of_a_good_prompt():
 
 
 @pytest.mark.parametrize(
-    ("answers", "release", "paper"),
+    ("answers", "bits", "release", "paper"),
     [
-        ("aaaa", 0.0067, 9.4e-14),
-        ("aaab", 0.2802, 1e-6),
-        ("aabb", 0.5, 4.5e-5),
-        ("aabc", 0.9241, 0.5),
-        ("abcd", 0.9933, 0.99995),
+        ("aaaa", 0.0, 0.0067, 9e-14),
+        ("aaab", 0.8113, 0.2802, 1e-6),
+        ("aabb", 1.0, 0.5, 4.5e-5),
+        ("aabc", 1.5, 0.9241, 0.5),
+        ("abcd", 2.0, 0.9933, 0.99995),
     ],
 )
-@pytest.mark.parametrize("column", ["release", "paper"])
-def test_worked_gates(answers, release, paper, column):
-    options = {"k": 5.0, "b": 1.0} if column == "release" else {"k": 20.0, "b": 1.5}
-    expected = release if column == "release" else paper
+@pytest.mark.parametrize("gate", ["release", "paper"])
+def test_worked_gates(answers, bits, release, paper, gate):
+    options, expected = ({}, release) if gate == "release" else ({"k": 20.0, "b": 1.5}, paper)
+    assert group_stats.answer_entropy(answers) == pytest.approx(bits, abs=5e-5)
     # the right answers' local advantage is w times GRPO's
     group = make_group([1, 1, 1, 0], list(answers))
     gated = _parts([group], mode="only-soft", **options)[1]
     plain = _parts([group], mode="no-global")[1]
-    assert gated[0] / plain[0] == pytest.approx(expected, rel=0.05, abs=6e-5 if expected > 1e-4 else 0)
+    # as many digits as the number is printed with
+    assert gated[0] / plain[0] == pytest.approx(expected, abs=5.1e-5 if expected > 1e-3 else 0, rel=0.05)
+
+
+def test_the_gate_is_in_the_recipe():
+    assert "w = sigmoid(5 (H - 1)) in mode soft-with-zero" in COPO().recipe.formula()
+    assert "w = sigmoid(20 (H - 1.5)) in mode only-soft" in COPO(k=20, b=1.5, mode="only-soft").recipe.formula()
+    assert "over the prompts of the batch (R)" in COPO().recipe.formula()
+    assert "over the prompts of the batch, 32 at a time (R)" in COPO(mini_batch=32).recipe.formula()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_recipe_says_which_groups_can_teach(mode):
+    between, within = _parts(mode=mode)
+    taught = [(between + within)[rows].any() for rows in (slice(4, 8), slice(0, 4))]
+    kinds = [kind for kind, is_taught in zip(["all_wrong", "all_right"], taught, strict=True) if is_taught]
+    assert list(COPO(mode=mode).recipe.learns_from) == kinds
 
 
 def _weights(mode):

@@ -90,12 +90,12 @@ def test_advantages_are_those_of_grpo():
 def test_overlong_penalty_worked_numbers():
     algorithm = DAPO(overlong_limit=20480, overlong_cache=4096)
     group = make_group([1] * 5, lengths=[100, 16384, 18432, 20480, 30000])
-    np.testing.assert_allclose(algorithm.overlong_penalty(group), [0, 0, -0.5, -1, -1])
+    np.testing.assert_allclose(algorithm.rewards(group) - 1, [0, 0, -0.5, -1, -1])
 
 
 def test_overlong_penalty_is_off_by_default_and_part_of_the_reward_when_on():
     group = make_group([1, 1, 0, 0], lengths=[2, 8, 2, 8])
-    assert not DAPO().overlong_penalty(group).any()
+    assert DAPO().rewards(group).tolist() == [1, 1, 0, 0]
     shaped = DAPO(overlong_limit=8, overlong_cache=4, std_eps=0.0).advantages([group])["advantage"]
     plain = DAPO(std_eps=0.0).advantages([make_group([1, 0, 0, -1])])["advantage"]
     np.testing.assert_allclose(shaped, plain)

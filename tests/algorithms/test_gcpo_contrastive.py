@@ -1,13 +1,15 @@
 """Contrastive GCPO: when and what a reference replaces, what it costs, and which ratio it gets."""
 
 import math
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
 import pytest
-from algorithm_builders import FakeSampler, Problem, loss_and_gradient, make_batch, make_group, tensor
+from algorithm_builders import FakeSampler, Problem, Verdict, loss_and_gradient, make_batch, make_group, tensor
 
 from groupwise.algorithms.gcpo_contrastive import GCPOContrastive
+from groupwise.algorithms.ingredients import groups as group_stats
 
 
 def _collect(scores, *, problem=None, lengths=None, **options):
@@ -74,6 +76,29 @@ def test_worked_advantages(size, gold, others):
     advantage = GCPOContrastive(std_eps=0.0).advantages([group])["advantage"]
     np.testing.assert_allclose(advantage, [gold] + [others] * (size - 1), atol=6e-5)
     np.testing.assert_allclose(advantage[:2], [(size - 1) / math.sqrt(size), -1 / math.sqrt(size)])
+
+
+def test_worked_advantages_of_the_population_deviation_are_others():
+    population = group_stats.standardise(np.array([1.0, *[0.0] * 7]), eps=0.0, ddof=0)
+    np.testing.assert_allclose(population, [2.6458] + [-0.3780] * 7, atol=6e-5)
+
+
+@pytest.mark.parametrize("score", [0.0, None])
+def test_a_reference_that_the_verifier_refuses_gives_no_contrast(score):
+    group, _ = _collect([0, 0, 0, 0])
+    refused = replace(group.rollouts[0], verdict=Verdict(score))
+    group = replace(group, rollouts=(refused, *group.rollouts[1:]))
+    assert not GCPOContrastive().advantages([group])["advantage"].any()
+
+
+def test_a_reference_counts_as_it_is_graded():
+    group, _ = _collect([0, 0, 0, 0])
+    half = replace(group.rollouts[0], verdict=Verdict(0.5))
+    full, partly = (
+        GCPOContrastive(std_eps=0.0).advantages([replace(group, rollouts=(first, *group.rollouts[1:]))])["advantage"]
+        for first in (group.rollouts[0], half)
+    )
+    np.testing.assert_allclose(partly, full)  # the deviation takes the scale away
 
 
 def test_all_right_has_no_advantage():

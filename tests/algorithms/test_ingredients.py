@@ -1,7 +1,6 @@
-"""Group statistics, team values, clipping and sums: the parts the optimizers are made of."""
+"""Group statistics, clipping and sums: the parts the optimizers are made of."""
 
 import math
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groupwise.algorithms.base import Totals
-from groupwise.algorithms.ingredients import clip, groups, teams
+from groupwise.algorithms.ingredients import clip, groups, kl
+from groupwise.algorithms.ingredients.lengths import overlong_penalty
 
 rewards = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=16).map(np.array)
 
@@ -100,6 +100,41 @@ def test_advantages_sum_to_zero_and_are_bounded(values):
     assert np.abs(result).max() <= (n - 1) / math.sqrt(n) + 1e-9
 
 
+def test_deviation_leaves_out_unscored_members_and_is_zero_without_contrast():
+    assert groups.deviation(np.array([1.0, np.nan, 0.0, 0.0, 0.0])) == 0.5
+    assert groups.deviation(np.array([1.0, 0.0, 0.0, 0.0]), ddof=0) == pytest.approx(math.sqrt(3) / 4)
+    for values in ([], [np.nan], [1.0], [0.7] * 8, [np.nan, 0.1]):
+        assert groups.deviation(np.array(values)) == 0.0
+
+
+def test_whitening_counts_each_value_by_its_weight():
+    values, weights = np.array([1.0, 0.0, 0.5]), np.array([1.0, 3.0, 2.0])
+    repeated = np.repeat(values, weights.astype(int))
+    expected = (values - repeated.mean()) / math.sqrt(repeated.var(ddof=1) + 1e-8)
+    np.testing.assert_allclose(groups.whiten(values, weights), expected, rtol=1e-14)
+    table, mask = np.array([[1.0, 9.0], [0.0, 0.5]]), np.array([[1.0, 0.0], [1.0, 1.0]])
+    flat = np.array([1.0, 0.0, 0.5])
+    standard = (flat - 0.5) / math.sqrt(flat.var(ddof=1) + 1e-8)
+    np.testing.assert_allclose(groups.whiten(table, mask), [[standard[0], 0], standard[1:]])
+
+
+def test_whitening_has_its_eps_under_the_root():
+    values = np.array([1e-4, 0.0])
+    np.testing.assert_allclose(
+        groups.whiten(values, np.ones(2)), [5e-5 / math.sqrt(5e-9 + 1e-8), -5e-5 / math.sqrt(5e-9 + 1e-8)]
+    )
+
+
+@pytest.mark.parametrize(("values", "weights"), [([0.7] * 8, [1, 2] * 4), ([1.0, 0.0], [0, 5]), ([], [])])
+def test_whitening_without_contrast_gives_exactly_zero(values, weights):
+    assert not groups.whiten(np.array(values), np.array(weights, dtype=np.float64)).any()
+
+
+def test_nothing_is_divided_by_zero():
+    assert groups.divided(np.array([1.0, -1.0]), 0.0).tolist() == [0, 0]
+    assert groups.divided(np.array([1.0, -1.0]), 0.5).tolist() == [2, -2]
+
+
 def test_the_mean_leaves_out_unscored_members():
     assert groups.scored_mean(np.array([1.0, np.nan, 0.0])) == 0.5
     assert math.isnan(groups.scored_mean(np.array([np.nan])))
@@ -127,55 +162,6 @@ def test_answer_entropy(answers, bits):
 def test_flatten_keeps_order_and_accepts_nothing():
     assert groups.flatten([np.array([1.0, 2.0]), np.array([3.0])]).tolist() == [1, 2, 3]
     assert groups.flatten([]).shape == (0,)
-
-
-# Teams
-
-
-def _kernel(n: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(n, 3))
-    return rows @ rows.T
-
-
-def _volume(kernel: np.ndarray, team: list[int]) -> float:
-    inside = kernel[np.ix_(team, team)]
-    return float(np.log(np.linalg.det(np.eye(len(team)) + inside))) if team else 0.0
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 5])
-def test_shapley_is_the_mean_over_all_orders(n):
-    kernel = _kernel(n, seed=n)
-    expected = np.zeros(n)
-    orders = list(permutations(range(n)))
-    for order in orders:
-        for place, member in enumerate(order):
-            before = list(order[:place])
-            expected[member] += (_volume(kernel, [*before, member]) - _volume(kernel, before)) / len(orders)
-    np.testing.assert_allclose(teams.shapley(kernel), expected, atol=1e-10)
-
-
-@pytest.mark.parametrize("n", [1, 4])
-def test_leave_one_out_is_the_volume_lost(n):
-    kernel = _kernel(n, seed=7)
-    everyone = list(range(n))
-    lost = [_volume(kernel, everyone) - _volume(kernel, [j for j in everyone if j != i]) for i in everyone]
-    np.testing.assert_allclose(teams.leave_one_out(kernel), lost, atol=1e-10)
-
-
-@given(st.integers(1, 7), st.integers(0, 1000))
-def test_shapley_values_share_out_the_whole_volume(n, seed):
-    kernel = _kernel(n, seed)
-    assert teams.shapley(kernel).sum() == pytest.approx(_volume(kernel, list(range(n))), abs=1e-8)
-
-
-def test_an_empty_team_has_no_credits():
-    assert teams.shapley(np.zeros((0, 0))).shape == (0,)
-    assert teams.leave_one_out(np.zeros((0, 0))).shape == (0,)
-
-
-def test_too_many_members_to_enumerate():
-    with pytest.raises(ValueError, match="at most 12"):
-        teams.shapley(np.eye(13))
 
 
 # Ratios and clipping
@@ -235,20 +221,91 @@ def test_a_far_off_policy_token_leaves_the_gradient_finite():
     assert torch.isfinite(new.grad).all()
 
 
-def test_k3_is_the_worked_formula_and_never_negative():
-    logprobs, reference = tensor([[-1.0, -2.0, -0.5]]), tensor([[-1.0, -1.0, -1.5]])
-    penalty = clip.kl_penalty(logprobs, reference, 0.1)
-    expected = [[0.0, 0.1 * (math.e - 2), 0.1 * math.exp(-1)]]
-    np.testing.assert_allclose(penalty.numpy(), expected)
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope", "clipped"),
+    [
+        (5.0, -2.0, 8.0, 0.0, 1.0),  # INTELLECT-2's 4: the ratio counts 4, and is no longer pushed down
+        (3.0, -2.0, 6.0, 2.0, 0.0),
+        (5.0, 2.0, -2.56, 0.0, 1.0),  # the usual clip, far below the cap
+        (0.5, -2.0, 1.6, 0.0, 1.0),
+        (0.5, 2.0, -1.0, -2.0, 0.0),
+    ],
+)
+def test_two_sided_clip(ratio, advantage, loss, slope, clipped):
+    point = tensor([[ratio]]).requires_grad_()
+    value, indicator = clip.surrogate(point, tensor([[advantage]]), 0.2, 0.28, ratio_cap=4.0)
+    value.sum().backward()
+    assert value.item() == pytest.approx(loss)
+    assert point.grad.item() == pytest.approx(slope)
+    assert indicator.item() == clipped
 
 
-def test_no_kl_penalty_without_a_coefficient():
-    assert clip.kl_penalty(tensor([[-1.0]]), None, 0.0) == 0.0
+@given(st.floats(0.0, 30.0), st.sampled_from([-2.0, 2.0]))
+def test_a_cap_on_the_ratio_is_a_dual_clip_of_that_size(ratio, advantage):
+    point, worth = tensor([[ratio]]), tensor([[advantage]])
+    capped, _ = clip.surrogate(point, worth, 0.2, 0.28, ratio_cap=4.0)
+    dual, _ = clip.surrogate(point, worth, 0.2, 0.28, dual_clip=4.0)
+    assert capped.item() == pytest.approx(dual.item())
 
 
-def test_a_kl_penalty_needs_reference_log_probabilities():
-    with pytest.raises(ValueError, match=r"kl_coef is 0\.1"):
-        clip.kl_penalty(tensor([[-1.0]]), None, 0.1)
+def test_product_ratio_worked_number():
+    new, old, mask = tensor([[0.1, -0.2, 0.3, 9.0]]), tensor([[0.0] * 4]), tensor([[1.0, 1, 1, 0]])
+    point = new.requires_grad_()
+    ratio = clip.sequence_sum_ratio(point, old, mask)
+    ratio.sum().backward()
+    assert ratio.item() == pytest.approx(math.exp(0.2))
+    np.testing.assert_allclose(point.grad.numpy(), [[*[math.exp(0.2)] * 3, 0.0]])
+    for far in (30.0, -30.0):
+        limited = clip.sequence_sum_ratio(new.detach() + far, old, mask)
+        assert limited.item() == pytest.approx(math.exp(math.copysign(20.0, far)))
+
+
+# KL and length
+
+
+@pytest.mark.parametrize(
+    ("difference", "k1", "k2", "k3", "slopes"),
+    [
+        (0.0, 0.0, 0.0, 0.0, (1, 0, 0)),
+        (0.5, 0.5, 0.125, 0.106531, (1, 0.5, 0.393469)),  # likelier than under the reference
+        (-1.0, -1.0, 0.5, 0.718282, (1, -1.0, -1.718282)),
+    ],
+)
+def test_kl_estimates_worked_numbers(difference, k1, k2, k3, slopes):
+    for estimator, value, slope in zip(kl.ESTIMATORS, (k1, k2, k3), slopes, strict=True):
+        point = tensor([-2.0 + difference]).requires_grad_()
+        estimate = kl.estimate(point, tensor([-2.0]), estimator)
+        estimate.sum().backward()
+        assert estimate.item() == pytest.approx(value, abs=1e-6)
+        assert point.grad.item() == pytest.approx(slope, abs=1e-6)
+        (array,) = kl.estimate_array([-2.0 + difference], [-2.0], estimator)
+        assert array == pytest.approx(value, abs=1e-6)
+
+
+@given(st.floats(-60.0, 60.0))
+def test_k2_and_k3_are_never_negative_and_stay_finite(difference):
+    values = [kl.estimate_array([difference], [0.0], one)[0] for one in kl.ESTIMATORS]
+    assert values[0] == max(-20.0, min(20.0, difference))
+    assert min(values[1:]) >= 0.0
+    assert max(values) < 1e9
+
+
+def test_the_mean_of_k1_and_k3_over_the_policy_is_the_kl():
+    policy, reference = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
+    exact = (policy * np.log(policy / reference)).sum()
+    for estimator in ("k1", "k3"):
+        mean = (policy * kl.estimate_array(np.log(policy), np.log(reference), estimator)).sum()
+        assert mean == pytest.approx(exact)
+
+
+def test_a_kl_term_needs_reference_log_probabilities():
+    with pytest.raises(ValueError, match="the batch has none"):
+        kl.estimate(tensor([[-1.0]]), None, "k3")
+
+
+def test_overlong_penalty_worked_numbers():
+    lengths = np.array([100.0, 16384, 18432, 20480, 30000])
+    np.testing.assert_allclose(overlong_penalty(lengths, limit=20480, cache=4096), [0, 0, -0.5, -1, -1])
 
 
 # Sums: A has 2 tokens of loss 1, B has 4 tokens of loss 2
@@ -269,6 +326,22 @@ def test_token_mean():
     assert clip.token_mean(losses, batch.mask, batch.totals).item() == pytest.approx(10 / 6)
 
 
+def test_token_sum_over_budget():
+    losses, batch = _two_sequences()
+    totals = Totals(rollouts=2, tokens=6, max_new_tokens=8)
+    assert clip.token_sum_over_budget(losses, batch.mask, totals).item() == pytest.approx(0.625)
+
+
+def test_mean_of_sequence_sums():
+    losses, batch = _two_sequences()
+    assert clip.mean_of_sequence_sums(losses, batch.mask, batch.totals).item() == pytest.approx((2 + 8) / 2)
+
+
+def test_mean_over_sequences_skips_those_without_tokens():
+    per_sequence, mask = tensor([[1.0], [2.0], [99.0]]), tensor([[1.0, 1], [1, 0], [0, 0]])
+    assert clip.mean_over_sequences(per_sequence, mask, Totals(3, 3, 2)).item() == pytest.approx(1.0)
+
+
 def test_sums_broadcast_a_loss_per_sequence():
     _, batch = _two_sequences()
     per_sequence = tensor([[1.0], [2.0]])
@@ -276,7 +349,10 @@ def test_sums_broadcast_a_loss_per_sequence():
     assert clip.token_share(tensor([[1.0], [0.0]]), batch.mask, batch.totals).item() == pytest.approx(2 / 6)
 
 
-@pytest.mark.parametrize("reduce", [clip.mean_of_sequence_means, clip.token_mean])
+@pytest.mark.parametrize(
+    "reduce",
+    [clip.mean_of_sequence_means, clip.token_mean, clip.token_sum_over_budget, clip.mean_of_sequence_sums],
+)
 def test_sums_without_tokens_are_zero(reduce):
     losses = tensor([[1.0, 1.0]])
     assert reduce(losses, torch.zeros_like(losses), Totals(1, 0, 2)).item() == 0.0
