@@ -336,7 +336,7 @@ class Algorithm(ABC):
             title="GRPO: Group Relative Policy Optimization",
             citation="Shao et al. 2024, arXiv:2402.03300",
             baseline="(r - mean r)",
-            scale=f"(std with ddof 1 + {self.std_eps:g})",
+            scale=wording.deviation(self),
             normalised_over="group",
             shaping=wording.shaping(self),
             ratio="token",

@@ -183,7 +183,8 @@ class Recipe:
     ``normalised_over``; ``shaping`` is what changes the score before that. ``learns_from`` are the kinds of groups
     without contrast that can have a non-zero advantage, ``signal_free`` says in words what happens to them.
     ``cost`` is what one problem of a step costs. ``trl`` and ``verl`` are the settings of those libraries that come
-    closest, "" where there are none. ``reconstruction`` marks what is not known from a primary source.
+    closest, "" where there are none. ``known_from`` says what of its sources was read;
+    ``reconstruction`` marks an optimizer whose formulas stand in none of them, and are ours.
     """
 
     title: str
@@ -204,6 +205,7 @@ class Recipe:
     learns_from: tuple[SignalFree, ...] = ()
     trl: str = ""
     verl: str = ""
+    known_from: str = "its paper, and the code of TRL and verl"
     reconstruction: bool = False
     deviations: tuple[str, ...] = ()
 

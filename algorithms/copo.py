@@ -92,6 +92,7 @@ class COPO(Algorithm):
             self.plain_recipe,
             title="COPO: Consistency-Aware Policy Optimization",
             citation="2025, arXiv:2508.04138",
+            known_from="released code; of the paper, what others write about it",
             baseline="[(1 - w) (R - mean R), w (r - mean r)]",
             normalised_over=f"{compared} (R) and the group (r), {gate}",
             learns_from=self._learns_from(),

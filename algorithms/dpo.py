@@ -49,6 +49,7 @@ class DPO(Algorithm):
             self.plain_recipe,
             title="Online DPO: Direct Preference Optimization on verified pairs",
             citation="Rafailov et al. 2023, arXiv:2305.18290; online: Guo et al. 2024, arXiv:2402.04792",
+            known_from="paper and TRL; the pairs are ours",
             baseline="+1 (highest score) or -1 (lowest score) of a pair",
             scale="1",
             normalised_over="group",

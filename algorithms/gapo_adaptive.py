@@ -79,6 +79,7 @@ class GAPOAdaptive(Algorithm):
             self.plain_recipe,
             title="GAPO: Group Adaptive Policy Optimization",
             citation="2025, arXiv:2510.21830",
+            known_from="released code",
             baseline="(r - Q)",
             scale=f"(root mean square of r - Q with G - 1 + {self.std_eps:g})" if self.divide_by_rms else "1",
             normalised_over=f"group, Q = {self.centre} of the narrowest ceil({self.tau:g} G) sorted rewards "

@@ -54,6 +54,7 @@ class GAPOGroupAware(Algorithm):
             self.plain_recipe,
             title="GAPO: Group-Aware Policy Optimization",
             citation="2025, arXiv:2511.12596 (EMNLP 2025)",
+            known_from="abstract; for the formulas, what others write about it",
             baseline="(R - mean R)",
             normalised_over=f"group, R = 1 - {distance} for a valid answer, -1 otherwise",
             signal_free="advantage 0; all right with uneven frequencies does have a signal",

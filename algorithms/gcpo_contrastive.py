@@ -77,6 +77,7 @@ class GCPOContrastive(Algorithm):
             self.plain_recipe,
             title="GCPO: Group Contrastive Policy Optimization",
             citation="Wu and Liu 2025, arXiv:2510.07790",
+            known_from="abstract; for the rest, what others write about it",
             normalised_over="group, reference included",
             ratio="sequence, geometric mean over tokens" + reference,
             aggregation="mean over rollouts",

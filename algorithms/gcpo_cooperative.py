@@ -74,8 +74,9 @@ class GCPOCooperative(Algorithm):
             share = f"Shapley value (exact{beyond if self.group_size > teams.MAX_MEMBERS else ''})"
         return replace(
             plain,
-            title="GCPO: Group Cooperative Policy Optimization (reconstruction)",
+            title="GCPO: Group Cooperative Policy Optimization",
             citation="Chen et al. 2026, arXiv:2605.11461",
+            known_from="abstract alone",
             baseline="(phi - mean phi)",
             scale=plain.scale if self.divide_by_std else "1",
             normalised_over=f"group, phi = {share} of log det(I + K / {self.lam:g}), "

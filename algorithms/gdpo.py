@@ -103,6 +103,7 @@ class GDPO(Algorithm):
             self.plain_recipe,
             title="GDPO: Group reward-Decoupled Normalization Policy Optimization",
             citation="Liu et al. 2026, arXiv:2601.05242",
+            known_from="released code, TRL and verl; for conditioned rewards, what others write",
             baseline=f"({terms} - mean)" if per_token else f"({terms})",
             scale=scale,
             normalised_over=f"{over}; {inner}",

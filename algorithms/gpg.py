@@ -43,6 +43,7 @@ class GPG(Algorithm):
             self.plain_recipe,
             title="GPG: Group Policy Gradient",
             citation="Chu et al. 2025, arXiv:2504.02546",
+            known_from="verl's code",
             baseline="alpha (r - mean r)",
             scale="1",
             normalised_over="group, alpha = rollouts / rollouts with r != 0 in the batch",

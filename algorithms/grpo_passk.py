@@ -48,7 +48,9 @@ class GRPOPassK(Algorithm):
             self.plain_recipe,
             title="GRPO for pass@k",
             citation="Tang et al. 2025, arXiv:2503.19595",
-            baseline="(best r - second best r), for the best alone",
+            known_from="abstract and verl's code",
+            baseline="(r - second best r)",
+            normalised_over="group, for its best rollout alone",
             scale=self.plain_recipe.scale if self.divide_by_std else "1",
             verl=libraries.verl(
                 self, "seq-mean-token-mean", adv_estimator="grpo_passk", norm_adv_by_std_in_grpo=self.divide_by_std

@@ -99,6 +99,7 @@ class GRPOTRL(Algorithm):
         return replace(
             plain,
             title="GRPO as in TRL 1.16",
+            known_from="TRL's code",
             scale={"group": plain.scale, "batch": batch, "none": "1"}[self.scale_rewards],
             aggregation=TOKEN_MEAN,
             trl=libraries.trl(self, "dapo", self.scale_rewards),
@@ -155,6 +156,7 @@ class GRPOVerl(Algorithm):
         return replace(
             self.plain_recipe,
             title="GRPO as in verl 0.9",
+            known_from="verl's code",
             aggregation=TOKEN_MEAN,
             signal_free="advantage 0; a group with one scored rollout: A = r",
             trl=libraries.trl(self, "dapo", delta=self.dual_clip or None),
@@ -226,6 +228,7 @@ class GRPOOpenInstruct(Algorithm):
         return replace(
             plain,
             title="GRPO as in open-instruct",
+            known_from="open-instruct's code, which was read and not run",
             scale=f"(std with ddof 0 + {self.std_eps:g})" if standard else "1",
             shaping=", ".join([f"{self.verification_reward:g} x score", *filter(None, [plain.shaping])]),
             aggregation=TOKEN_MEAN,

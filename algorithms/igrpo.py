@@ -89,6 +89,7 @@ class IGRPO(Algorithm):
             self.plain_recipe,
             title="iGRPO: Iterative GRPO with self-feedback",
             citation="Hatamizadeh et al. 2026, arXiv:2602.09000",
+            known_from="paper, in full",
             normalised_over="group of finals",
             sampling=f"{self.stage_one} drafts for each problem, the best ({self.tie} of equals) joins the prompt of "
             f"{self.finals} finals ({self.wording})",

@@ -45,6 +45,8 @@ def trl_rloo(algorithm: Algorithm, normalize_advantages: bool) -> str:
         "epsilon_high": algorithm.epsilon_high or algorithm.epsilon,
         "normalize_advantages": normalize_advantages,
     }
+    if algorithm.mask_truncated:
+        settings["mask_truncated_completions"] = True
     return _call("RLOOConfig", settings)
 
 

@@ -41,6 +41,7 @@ class Reinforce(Algorithm):
             self.plain_recipe,
             title="REINFORCE without a baseline",
             citation="Williams 1992, doi:10.1007/BF00992696",
+            known_from="paper",
             baseline="r",
             scale="1",
             normalised_over="rollout itself",

@@ -56,6 +56,7 @@ class ReinforcePP(Algorithm):
             self.plain_recipe,
             title="REINFORCE++",
             citation="Hu et al. 2025, arXiv:2501.03262",
+            known_from="paper and verl's code",
             baseline="(R - mean R)",
             scale="sqrt(var with ddof 1 + 1e-08)",
             normalised_over=f"tokens of the batch, R: return to go, discount {self.gamma:g}",

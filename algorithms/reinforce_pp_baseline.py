@@ -71,6 +71,7 @@ class ReinforcePPBaseline(Algorithm):
             self.plain_recipe,
             title="REINFORCE++-baseline",
             citation="Hu et al. 2025, arXiv:2501.03262",
+            known_from="code of verl and ms-swift",
             baseline="(c - mean c)" if tokens else "c",
             scale="sqrt(var c with ddof 1 + 1e-08)" if tokens else f"(std c with ddof 1 + {self.std_eps:g})",
             normalised_over=f"{self.whiten_over} of the batch, c = r - mean r within the group",

@@ -54,6 +54,7 @@ class SFT(Algorithm):
             self.plain_recipe,
             title="SFT: supervised fine-tuning on the reference solutions",
             citation="Ouyang et al. 2022, arXiv:2203.02155 (its first stage)",
+            known_from="common practice; when it learns is ours",
             baseline="1 for a reference, 0 for a rollout",
             scale="1",
             normalised_over="batch",

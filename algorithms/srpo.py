@@ -46,6 +46,7 @@ class SRPO(Algorithm):
             self.plain_recipe,
             title="SRPO: two-Staged history-Resampling Policy Optimization",
             citation="Zhang et al. 2025, arXiv:2504.14286",
+            known_from="what others write about it",
             aggregation="mean over all tokens of the batch",
             sampling=f"{self.group_size} rollouts for each problem that was not all right when last drawn",
             signal_free="advantage 0; an all-right problem is not drawn again",

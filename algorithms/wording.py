@@ -23,6 +23,11 @@ def shaping(algorithm: Algorithm) -> str:
     return ", ".join(parts)
 
 
+def deviation(algorithm: Algorithm) -> str:
+    """What the advantage is divided by."""
+    return f"(std with ddof 1 + {algorithm.std_eps:g})" if algorithm.std_eps else "std with ddof 1"
+
+
 def clip(algorithm: Algorithm) -> str:
     """The clip range, and what limits the ratio of a negative advantage."""
     text = f"[1 - {algorithm.epsilon:g}, 1 + {algorithm.epsilon_high or algorithm.epsilon:g}]"

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,10 @@ def parser() -> argparse.ArgumentParser:
         listing.add_argument("action", nargs="?", choices=["show"])
         listing.add_argument("name", nargs="?")
         listing.add_argument("--json", action="store_true")
-        if name == "tasks":
-            listing.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="with `show`: an "
-                                 "option of the task")  # fmt: skip
+        if name != "verifiers":
+            example = "kl_coef=0.04" if name == "algorithms" else "seed=3"
+            listing.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="with `show`: one "
+                                 f"of its options, e.g. {example}")  # fmt: skip
         listing.set_defaults(handler=_listing)
 
     shipped = commands.add_parser("experiments", help="the experiments there are")
@@ -109,10 +110,11 @@ def _report(options: argparse.Namespace) -> int:
 def _experiments(options: argparse.Namespace) -> int:
     import tomllib
 
+    from groupwise.harness import listing
     from groupwise.harness.experiment import shipped_experiments
 
     rows = {name: tomllib.loads(text)["description"] for name, text in shipped_experiments().items()}
-    _print(rows, options.json)
+    _print(rows, options.json, listing.lines(rows))
     return 0
 
 
@@ -120,27 +122,22 @@ def _listing(options: argparse.Namespace) -> int:
     """``algorithms``, ``tasks`` and ``verifiers``: all of them, or one."""
     from groupwise.harness import listing
 
-    if options.action and not options.name:
-        raise InputError(f"{options.command} show: expected a name")
+    kind, name, pairs = options.command, options.name, getattr(options, "option", [])
+    if options.action and not name:
+        raise InputError(f"{kind} show: expected a name")
+    if pairs and not name:
+        raise InputError(f"{kind} --option: expected `show NAME` with it")
     try:
-        if options.name:
-            chosen = verify.parse_options(getattr(options, "option", []))
-            data = listing.show(options.command, options.name, chosen)
-        else:
-            data = listing.summaries(options.command)
+        data = listing.show(kind, name, verify.parse_options(pairs)) if name else listing.summaries(kind)
     except ValueError as error:
-        raise InputError(f"{options.command} show {options.name}: {error}") from error
-    _print(data, options.json)
+        raise InputError(f"{kind} show {name}: {error}") from error
+    _print(data, options.json, listing.text(kind, data, one=bool(name)))
     return 0
 
 
-def _print(data: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(data, indent=1, ensure_ascii=False))
-        return
-    from groupwise.harness.listing import lines
-
-    print("\n".join(lines(data)))
+def _print(data: Mapping[str, Any], as_json: bool, text: Iterable[str]) -> None:
+    """The data itself, or the lines that say it."""
+    print(json.dumps(data, indent=1, ensure_ascii=False) if as_json else "\n".join(text))
 
 
 if __name__ == "__main__":

@@ -3,52 +3,82 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from textwrap import wrap
 from typing import Any
 
 from groupwise import algorithms, tasks, verifiers
+from groupwise.algorithms.base import Algorithm
 from groupwise.tasks.base import DataError, Problem, Task
 from groupwise.tasks.data import Source
 from groupwise.tasks.prompts import plain_text
 
 TEXT_CHARACTERS = 1500  # of one value; the JSON form is never cut
 TEXT_ITEMS = 20
+TEXT_WIDTH = 100  # of running text
+RECONSTRUCTION = "our reconstruction"
 
 
 def summaries(kind: str) -> dict[str, Any]:
-    """Name -> one line, for everything of that kind."""
+    """Name -> one line, or what is in it, for everything of that kind."""
     if kind == "algorithms":
-        return {name: _algorithm_line(name) for name in algorithms.names()}
+        return {name: _algorithm_summary(name) for name in algorithms.names()}
     if kind == "tasks":
         return {name: tasks.make(name).summary for name in tasks.names()}
     return {name: _first_line(verifiers.get(name)) for name in verifiers.names()}
 
 
 def show(kind: str, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything about one; a task with these options. Raises ValueError for a name or option that does not exist."""
+    """Everything about one with these options. Raises ValueError for a name or option that does not exist."""
     if kind == "algorithms":
-        return _algorithm(name)
+        return algorithm(name, options)
     if kind == "tasks":
         return _task(tasks.make(name, **options))
     return _verifier(name)
 
 
-def _algorithm_line(name: str) -> str:
+def _algorithm_summary(name: str) -> dict[str, Any]:
     recipe = algorithms.make(name).recipe
-    mark = " (our reconstruction)" if recipe.reconstruction else ""
-    return f"{recipe.title}, {recipe.citation}{mark}"
+    return {
+        "title": recipe.title,
+        "citation": recipe.citation,
+        "supervision": recipe.supervision,
+        "learns_from": list(recipe.learns_from),
+        "reconstruction": recipe.reconstruction,
+    }
 
 
-def _algorithm(name: str) -> dict[str, Any]:
+def algorithm(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer with these options: recipe, formula and hyper-parameters as JSON data.
+
+    To the hyper-parameters' keys comes ``value``, what it is here, and ``shared``: an ingredient that every
+    optimizer can use, at the default they have in common. ``unused`` are those that its formula has no place for.
+    Raises ValueError for an unknown name or option, or a value that is not accepted.
+    """
+    made = algorithms.make(name, **options)
     described = algorithms.describe(name)
-    recipe = described.pop("recipe")
-    options = [
-        f"{option['name']} = {option['default']!r}: {option['doc']} [{option['source']}]"
-        for option in described.pop("hyper_parameters")
+    common = {option.name for option in fields(type(made)) if option in fields(Algorithm)}
+    hyper_parameters = [
+        {**option, "value": _plain(getattr(made, option["name"])), "shared": option["name"] in common}
+        for option in described["hyper_parameters"]
     ]
-    return {**described, **recipe, "hyper_parameters": options}
+    recipe = {key: _plain(value) for key, value in asdict(made.recipe).items()}
+    return {
+        "name": name,
+        "description": described["description"],
+        "module": type(made).__module__,
+        "formula": made.recipe.formula(),
+        **recipe,
+        "hyper_parameters": hyper_parameters,
+        "unused": [option.name for option in fields(made) if option.name in type(made).unused],
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _task(task: Task) -> dict[str, Any]:
@@ -133,6 +163,78 @@ def _verifier(name: str) -> dict[str, Any]:
 
 def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+def text(kind: str, data: Mapping[str, Any], one: bool) -> Iterator[str]:
+    """What ``summaries``, or with ``one`` what ``show``, gave, as lines."""
+    if kind != "algorithms":
+        return lines(data)
+    return _algorithm_lines(data) if one else _summary_lines(data)
+
+
+def _summary_lines(data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The optimizers as a table, a line each. What is longest comes last, so that a narrow terminal wraps only that."""
+    rows = [("NAME", "SUPERVISION", "LEARNS FROM", "WHAT IT IS")]
+    for name, one in data.items():
+        mark = f" ({RECONSTRUCTION})" if one["reconstruction"] else ""
+        rows.append((name, one["supervision"], kinds(one["learns_from"]), f"{one['title']}, {one['citation']}{mark}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for row in rows:
+        yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
+
+
+def kinds(learns_from: Sequence[str]) -> str:
+    """The kinds of groups that can have an advantage: mixed ones, and those without signal that the recipe names."""
+    return ", ".join(["mixed", *(kind.replace("_", " ") for kind in learns_from)])
+
+
+def _algorithm_lines(data: Mapping[str, Any]) -> Iterator[str]:
+    """One optimizer as text, uncut."""
+    yield f"{data['name']}: {data['title']}"
+    yield data["citation"]
+    if data["reconstruction"]:
+        yield f"{RECONSTRUCTION}: no source that could be read states its formulas; they are ours"
+    yield from ["", *data["description"].split("\n")]
+    parts = {
+        "recipe": data["formula"],
+        "rollouts": data["sampling"],
+        "cost of a step": data["cost"],
+        "supervision": data["supervision"],
+        "learns from groups that are": kinds(data["learns_from"]),
+        "groups without signal": data["signal_free"],
+        "TRL": data["trl"] or "none",
+        "verl": data["verl"] or "none",
+        "what of its sources was read": data["known_from"],
+        "deviations": data["deviations"] or ["none"],
+    }
+    for head, text in parts.items():
+        yield from ["", head, *_wrapped([text] if isinstance(text, str) else text)]
+    for head, shared in (("hyper-parameters", False), ("ingredients shared with other optimizers", True)):
+        options = [option for option in data["hyper_parameters"] if option["shared"] is shared]
+        yield from ["", head, *(line for option in options for line in _option_lines(option))]
+
+
+def as_json(value: object) -> str:
+    """An option's value as an experiment file or ``--option`` takes it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _wrapped(texts: Sequence[str], indent: str = "    ") -> list[str]:
+    return [
+        line
+        for text in texts
+        for line in wrap(
+            text, TEXT_WIDTH, initial_indent=indent, subsequent_indent=indent,
+            break_long_words=False, break_on_hyphens=False,
+        )
+    ]  # fmt: skip
+
+
+def _option_lines(option: Mapping[str, Any]) -> list[str]:
+    value, default = (as_json(option[key]) for key in ("value", "default"))
+    changed = "" if value == default else f" (default {default})"
+    head = f"{option['name']} = {value}{changed}: {option['accepted']}"
+    return [*_wrapped([head]), *_wrapped([f"{option['doc']} [{option['source']}]"], " " * 8)]
 
 
 def lines(data: Mapping[str, Any]) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from groupwise import verifiers
 from groupwise.harness.errors import InputError
-from groupwise.harness.experiment import Experiment, task_tables
+from groupwise.harness.experiment import Experiment, load_problems, task_tables
+from groupwise.tasks.prompts import question_text
 
 
 def check_installed(experiment: Experiment, source: str) -> None:
@@ -15,7 +17,8 @@ def check_installed(experiment: Experiment, source: str) -> None:
     if experiment.model.lora is not None:
         needs.append(("model.lora", "lora", "peft"))
     for label in experiment.algorithms:
-        if getattr(experiment.algorithm(label), "embedder", None) == "minilm":
+        algorithm = experiment.algorithm(label)
+        if algorithm.embeds and algorithm.embedder == "minilm":
             needs.append((f"algorithms.{label}.embedder", "embed", "sentence_transformers"))
     graders = {table.make().verifier: ".".join(path) for path, table in task_tables(experiment)}
     for name, key in graders.items():
@@ -34,3 +37,23 @@ def check_installed(experiment: Experiment, source: str) -> None:
 
         if not torch.cuda.is_available():
             raise InputError(f"{source}: compute.device: {experiment.compute.device}: this torch finds no GPU")
+
+
+def check_rewards(experiment: Experiment, source: str, data_dir: Path | None) -> None:
+    """Raises InputError for an optimizer that learns from a component which no training task's verdicts have.
+
+    One that some tasks have and others lack is not scored where it is missing.
+    """
+    asked = {label: experiment.algorithm(label).components for label in experiment.algorithms}
+    if not any(asked.values()):
+        return
+    known: set[str] = set()
+    for table in experiment.train.tasks:
+        problem = load_problems(table, data_dir)[0]
+        known |= set(verifiers.grade(table.make().verifier, "", problem.answers, question_text(problem)).components)
+    for label, names in asked.items():
+        for name in names:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                words = f"no training task gives the reward {name!r}; there: {there}"
+                raise InputError(f"{source}: algorithms.{label}: {words}")

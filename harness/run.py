@@ -16,7 +16,7 @@ from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.records import read_json, write_json, write_text
-from groupwise.harness.requirements import check_installed
+from groupwise.harness.requirements import check_installed, check_rewards
 from groupwise.harness.worker import Unit
 
 
@@ -33,6 +33,7 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     experiment, text = experiments.load(source, overrides)
     experiments.check_data(experiment, source, data_dir)
     check_installed(experiment, source)
+    check_rewards(experiment, source, data_dir)
     from groupwise.harness.loading import resolve
     from groupwise.harness.provenance import overlaps, provenance
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from groupwise import algorithms
 from groupwise.harness import requirements
 from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import check_data, load, load_problems, shipped_experiments
@@ -148,3 +149,20 @@ def test_an_isolation_that_cannot_be_had_is_refused_before_the_run(monkeypatch: 
     monkeypatch.setenv("GROUPWISE_ISOLATION", "perfect")
     with pytest.raises(InputError, match=r"evaluation\.tasks\.0: GROUPWISE_ISOLATION='perfect' is no level"):
         requirements.check_installed(experiment, "smoke")
+
+
+def test_an_unknown_reward_is_refused_before_the_run(tmp_path: Path) -> None:
+    changes = ['algorithms={"gdpo": {"reward_names": ["score", "format", "lenght"]}}']
+    experiment, _ = load("smoke", changes)
+    with pytest.raises(InputError, match=r"^smoke: algorithms\.gdpo: no training task gives the reward 'lenght'; "):
+        requirements.check_rewards(experiment, "smoke", None)
+    experiment, _ = load("smoke", ['algorithms={"gdpo": {}, "grpo": {}}'])
+    requirements.check_rewards(experiment, "smoke", None)
+
+
+@pytest.mark.parametrize("name", ["smoke", "optimizers"])
+def test_the_experiments_of_all_optimizers_have_them_all(name: str) -> None:
+    experiment, _ = load(name, [])
+    assert {experiment.algorithm(label).name for label in experiment.algorithms} == set(algorithms.REGISTRY)
+    sizes = {experiment.algorithm(label).group_size for label in experiment.algorithms}
+    assert sizes == {experiment.train.group_size}
