@@ -108,11 +108,11 @@ def _optimizers(summary: Summary) -> list[str]:
     for label, recipe in summary["recipes"].items():
         if not recipe:
             continue
-        kind = "; a reconstruction from the paper" if recipe.get("reconstruction") else ""
+        kind = "; our reconstruction" if recipe.get("reconstruction") else ""
         title, source = recipe.get("title", label), recipe.get("citation", "no source recorded")
-        lines.append(
-            f"- **{label}**: {title} ({source}){kind}. Supervision: {recipe.get('supervision', 'not recorded')}."
-        )
+        groups = f" Groups without contrast: {recipe['signal_free']}." if recipe.get("signal_free") else ""
+        supervision = recipe.get("supervision", "not recorded")
+        lines.append(f"- **{label}**: {title} ({source}){kind}. Supervision: {supervision}.{groups}")
         if recipe.get("formula"):
             lines += ["", *(f"      {line}" for line in str(recipe["formula"]).splitlines()), ""]
     return [*lines, ""] if len(lines) > 2 else []

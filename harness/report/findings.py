@@ -1,6 +1,7 @@
 """What the numbers say, in sentences made from them. Nothing is claimed that the tables do not hold.
 
 A difference is called one only when it survives Holm's correction; otherwise the text says what could have been found.
+Ten names or more are not listed but counted.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from groupwise.harness.layout import BASE
+from groupwise.harness.report.drawing import MANY, crowded
 from groupwise.harness.report.tables import DIGITS, interval, number, p_text
 
 Summary = dict[str, Any]
@@ -19,7 +21,8 @@ def sentences(summary: Summary) -> list[str]:
     for task, content in summary["tasks"].items():
         if content["labels"]:
             found += _task(summary, task, content)
-    return found + _overlap(summary) + _whole(summary)
+    found += _overlap(summary) + _whole(summary) + _collapse(summary)
+    return found + _contrast(summary) if crowded(summary) else found
 
 
 def _overlap(summary: Summary) -> list[str]:
@@ -34,6 +37,11 @@ def _overlap(summary: Summary) -> list[str]:
 
 def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
+
+
+def counted(names: list[str]) -> str:
+    """The names, or how many there are where a list of them would be noise."""
+    return listed(names) if len(names) < MANY else f"{len(names)} optimizers"
 
 
 def overlapping(content: Summary, labels: list[str]) -> tuple[list[tuple[str, str]], int]:
@@ -98,7 +106,7 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
     # An interval beside a zero invites the reader to stop there; the family is larger than one.
     lost = [label for label, row in rows.items() if row["p"] < summary["alpha"] and not row["survives"]]
     if lost:
-        power = f"Taken alone, {listed(lost)} would pass for different; that does not survive the correction. {power}"
+        power = f"Taken alone, {counted(lost)} would pass for different; that does not survive the correction. {power}"
     if not survivors:
         return f"No optimizer's accuracy differs from {reference} after Holm correction. {power}"
     parts = [
@@ -108,7 +116,24 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
     ]
     rest = len(rows) - len(survivors)
     others = f" The other {rest} cannot be told apart from {reference}. {power}" if rest else ""
+    if len(survivors) >= MANY:
+        return (
+            f"Accuracy differs from {reference} for {_extremes(survivors, DIGITS[''])} after Holm correction.{others}"
+        )
     return f"In accuracy, {listed(parts)}.{others}"
+
+
+def _extremes(rows: Summary, digits: int) -> str:
+    """Differences too many to be listed: how many on either side, and the smallest and the largest of them."""
+    sides = []
+    for word, sign in (("higher", 1), ("lower", -1)):
+        side = sorted((label for label in rows if sign * rows[label]["value"] > 0), key=lambda x: abs(rows[x]["value"]))
+        ends = [
+            f"{label} ({interval(rows[label], digits, sign=True)})" for label in dict.fromkeys(side[:1] + side[-1:])
+        ]
+        if side:
+            sides.append(f"{len(side)} {word}, {' to '.join(ends)}")
+    return f"{len(rows)} optimizers ({'; '.join(sides)})"
 
 
 def _from_base(task: str, content: Summary, trained: list[str]) -> list[str]:
@@ -116,14 +141,19 @@ def _from_base(task: str, content: Summary, trained: list[str]) -> list[str]:
     up = [label for label in trained if label in rows and rows[label]["survives"] and rows[label]["value"] > 0]
     down = [label for label in trained if label in rows and rows[label]["survives"] and rows[label]["value"] < 0]
     rest = [label for label in trained if label in rows and label not in up and label not in down]
-    parts = []
-    if up:
-        parts.append(f"training raised the accuracy of {listed(up)} above {BASE}")
-    if down:
-        parts.append(f"training lowered the accuracy of {listed(down)} below {BASE}")
-    if rest:
-        parts.append(f"no change from {BASE} is established for {listed(rest)}")
-    return [f"{task}: {'; '.join(parts)} (paired, Holm-corrected)."] if parts else []
+    parts = {
+        f"training raised the accuracy of {{}} above {BASE}": up,
+        f"training lowered the accuracy of {{}} below {BASE}": down,
+        f"no change from {BASE} is established for {{}}": rest,
+    }
+    said = {text: listed(names) for text, names in parts.items() if names}
+    longest = max(parts, key=lambda text: len(parts[text]))
+    if (size := len(parts[longest])) >= MANY:
+        # Last, so that "the others" comes after the names.
+        said.pop(longest)
+        everyone = f"any of the {size} optimizers" if parts[longest] is rest else f"all {size} optimizers"
+        said[longest] = f"the other {size}" if said else everyone
+    return [f"{task}: {'; '.join(t.format(who) for t, who in said.items())} (paired, Holm-corrected)."] if said else []
 
 
 def _measure(summary: Summary, task: str, content: Summary, column: str) -> str:
@@ -132,14 +162,13 @@ def _measure(summary: Summary, task: str, content: Summary, column: str) -> str:
     rows = content["differences"][reference][column]
     about = summary["measures"].get(column, {"title": column, "unit": ""})
     digits = DIGITS[about["unit"]]
-    parts = [
-        f"{label} ({interval(row, digits, sign=True)})"
-        for label, row in rows.items()
-        if label != BASE and row["survives"]
-    ]
-    if not parts:
+    survivors = {label: row for label, row in rows.items() if label != BASE and row["survives"]}
+    if not survivors:
         return ""
-    return f"{task}: {about['title']} differs from {reference} for {listed(parts)} after Holm correction."
+    who = listed([f"{label} ({interval(row, digits, sign=True)})" for label, row in survivors.items()])
+    if len(survivors) >= MANY:
+        who = _extremes(survivors, digits)
+    return f"{task}: {about['title']} differs from {reference} for {who} after Holm correction."
 
 
 def _whole(summary: Summary) -> list[str]:
@@ -151,9 +180,10 @@ def _whole(summary: Summary) -> list[str]:
                 sources.setdefault(row["source"], []).append(f"{label} on {task}")
     total = sum(map(len, sources.values()))
     if sources.get("seeds"):
+        cases = f" ({listed(sources['seeds'])})" if len(sources["seeds"]) < MANY or not crowded(summary) else ""
         found.append(
             f"Training seeds are the larger source of variation of the accuracy in {len(sources['seeds'])} of {total} "
-            f"cases ({listed(sources['seeds'])}): there, more seeds narrow the interval more than more problems."
+            f"cases{cases}: there, more seeds narrow the interval more than more problems."
         )
     if sources.get("problems"):
         found.append(
@@ -176,11 +206,64 @@ def _whole(summary: Summary) -> list[str]:
         found.append(
             f"{unscored} of {drawn} evaluated rollouts could not be scored; they are excluded, not counted as wrong."
         )
+    return found
+
+
+def _collapse(summary: Summary) -> list[str]:
+    """Optimizers whose groups with a signal fell to less than half over training."""
+    fell = {}
     for label, windows in summary["training"].items():
         start, end = (windows[w]["mixed"]["value"] for w in ("start", "end"))
         if start and end is not None and end < 0.5 * start:
-            found.append(
-                f"{label}: groups that carry a signal (some right, some wrong) fell from {number(start, 2)} to "
-                f"{number(end, 2)} of all groups over training."
-            )
-    return found
+            fell[label] = (number(start, 2), number(end, 2), end / start)
+    if not crowded(summary) or not fell:
+        return [
+            f"{label}: groups that carry a signal (some right, some wrong) fell from {start} to {end} of all groups "
+            "over training."
+            for label, (start, end, _) in fell.items()
+        ]
+    who = listed([f"{label} ({start} to {end})" for label, (start, end, _) in fell.items()])
+    if len(fell) >= MANY:
+        worst = min(fell, key=lambda label: fell[label][2])
+        who = (
+            f"{len(fell)} of {len(summary['training'])} optimizers, most with {worst} ({' to '.join(fell[worst][:2])})"
+        )
+    return [f"Groups that carry a signal (some right, some wrong) fell by more than half over training with {who}."]
+
+
+def _contrast(summary: Summary) -> list[str]:
+    """What became of groups without contrast, in one entry: learned from all the same, or thrown away."""
+    shown: dict[str, list[str]] = {"start": [], "end": []}
+    hidden = []
+    for label, windows in summary["training"].items():
+        # The shares alone do not tell: signal is a mean over steps, mixed one over groups, and steps differ in size.
+        if not summary["recipes"].get(label, {}).get("learns_from"):
+            continue
+        for name, found in shown.items():
+            signal, mixed = (windows[name].get(what, {}).get("value") for what in ("signal_share", "mixed"))
+            if signal is not None and mixed is not None and round(signal, 2) > round(mixed, 2):
+                found.append(f"{label} ({number(signal, 2)} against {number(mixed, 2)})")
+                break
+        else:
+            hidden.append(label)
+    text = [f"at the {name} of training {listed(found)}" for name, found in shown.items() if found]
+    parts = []
+    if text:
+        parts.append(
+            "Learned from groups whose verdicts have no contrast (share of groups with an advantage other than 0 above "
+            f"the share of mixed groups): {'; '.join(text)}."
+        )
+    if hidden:
+        too = " too" if text else ""
+        parts.append(f"By recipe {counted(hidden)} can learn from such groups{too}; the shares do not show it.")
+    thrown = {
+        label: line["discarded_rollouts"] / line["training_rollouts"]
+        for label, line in summary["ledger"].items()
+        if line.get("discarded_rollouts") and line.get("training_rollouts")
+    }
+    if thrown:
+        shares = listed([f"{label} ({100 * share:.0f} %)" for label, share in thrown.items()])
+        parts.append(
+            f"Groups were thrown away by {shares}: that share of the rollouts was drawn and charged, not used."
+        )
+    return [" ".join(parts)] if parts else []

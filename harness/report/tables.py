@@ -121,7 +121,11 @@ def _how(summary: Summary, content: Summary) -> str:
 
 def _marks(summary: Summary) -> str:
     marked = any(recipe.get("reconstruction") for recipe in summary["recipes"].values())
-    return f" {MARK}: reconstructed from the paper; no reference code to compare with." if marked else ""
+    return (
+        f" {MARK}: our reconstruction after the abstract of its paper; there is no reference code to compare with."
+        if marked
+        else ""
+    )
 
 
 def _accuracy(summary: Summary, task: str, content: Summary) -> Table:
@@ -184,6 +188,7 @@ def _diversity(summary: Summary, task: str, content: Summary) -> Table:
 def _training(summary: Summary) -> list[Table]:
     columns = {"All right, start": ("start", "all_right"), "All right, end": ("end", "all_right"),
                "Mixed, start": ("start", "mixed"), "Mixed, end": ("end", "mixed"),
+               "Signal, start": ("start", "signal_share"), "Signal, end": ("end", "signal_share"),
                "Entropy, start": ("start", "entropy"), "Entropy, end": ("end", "entropy")}  # fmt: skip
     rows = []
     for label, found in summary["training"].items():
@@ -195,9 +200,10 @@ def _training(summary: Summary) -> list[Table]:
     caption = (
         "Groups and policy entropy at the start and end of training (first and last tenth of the budget consumed). "
         "Shares of groups whose rollouts are all right, or some right and some wrong (mixed); what is left is all "
-        f"wrong. Only mixed groups carry a signal from the verdict. Brackets: {100 * summary['level']:.0f} % intervals "
-        f"over training seeds, over groups for shares that do not vary between seeds. Entropy: per token, as the "
-        f"training loop records it.{_marks(summary)}"
+        f"wrong. Only mixed groups carry a signal from the verdict; Signal: share of groups in which the optimizer "
+        f"found an advantage other than 0, whatever it made it from. Brackets: {100 * summary['level']:.0f} % "
+        f"intervals over training seeds, over groups for shares that do not vary between seeds. Entropy: per token, "
+        f"as the training loop records it.{_marks(summary)}"
     )
     return [Table("training", "Groups and entropy over training", caption, head, tuple(rows))]
 
