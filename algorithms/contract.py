@@ -181,7 +181,8 @@ class Recipe:
 
     ``baseline`` is the numerator of the advantage, ``scale`` its denominator ("1" for none), both over
     ``normalised_over``; ``shaping`` is what changes the score before that. ``learns_from`` are the kinds of groups
-    without contrast that can have a non-zero advantage, ``signal_free`` says in words what happens to them.
+    without contrast that can have a non-zero advantage, ``signal_free`` says in words what happens to them;
+    ``learns_from_contrast`` is False for one that has no use for mixed groups.
     ``cost`` is what one problem of a step costs. ``trl`` and ``verl`` are the settings of those libraries that come
     closest, "" where there are none. ``known_from`` says what of its sources was read;
     ``reconstruction`` marks an optimizer whose formulas stand in none of them, and are ours.
@@ -203,6 +204,7 @@ class Recipe:
     signal_free: str
     supervision: Literal["verdict only", "reference solutions", "list of valid answers"]
     learns_from: tuple[SignalFree, ...] = ()
+    learns_from_contrast: bool = True
     trl: str = ""
     verl: str = ""
     known_from: str = "its paper, and the code of TRL and verl"

@@ -74,7 +74,7 @@ class GCPOCooperative(Algorithm):
             share = f"Shapley value (exact{beyond if self.group_size > teams.MAX_MEMBERS else ''})"
         return replace(
             plain,
-            title="GCPO: Group Cooperative Policy Optimization",
+            title="GCPO: Group Cooperative Policy Optimization (reconstruction)",
             citation="Chen et al. 2026, arXiv:2605.11461",
             known_from="abstract alone",
             baseline="(phi - mean phi)",

@@ -47,6 +47,7 @@ def _algorithm_summary(name: str) -> dict[str, Any]:
         "citation": recipe.citation,
         "supervision": recipe.supervision,
         "learns_from": list(recipe.learns_from),
+        "learns_from_contrast": recipe.learns_from_contrast,
         "reconstruction": recipe.reconstruction,
     }
 
@@ -177,15 +178,16 @@ def _summary_lines(data: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     rows = [("NAME", "SUPERVISION", "LEARNS FROM", "WHAT IT IS")]
     for name, one in data.items():
         mark = f" ({RECONSTRUCTION})" if one["reconstruction"] else ""
-        rows.append((name, one["supervision"], kinds(one["learns_from"]), f"{one['title']}, {one['citation']}{mark}"))
+        rows.append((name, one["supervision"], kinds(one), f"{one['title']}, {one['citation']}{mark}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
     for row in rows:
         yield "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
 
 
-def kinds(learns_from: Sequence[str]) -> str:
+def kinds(recipe: Mapping[str, Any]) -> str:
     """The kinds of groups that can have an advantage: mixed ones, and those without signal that the recipe names."""
-    return ", ".join(["mixed", *(kind.replace("_", " ") for kind in learns_from)])
+    mixed = ["mixed"] if recipe["learns_from_contrast"] else []
+    return ", ".join([*mixed, *(kind.replace("_", " ") for kind in recipe["learns_from"])])
 
 
 def _algorithm_lines(data: Mapping[str, Any]) -> Iterator[str]:
@@ -200,7 +202,7 @@ def _algorithm_lines(data: Mapping[str, Any]) -> Iterator[str]:
         "rollouts": data["sampling"],
         "cost of a step": data["cost"],
         "supervision": data["supervision"],
-        "learns from groups that are": kinds(data["learns_from"]),
+        "learns from groups that are": kinds(data),
         "groups without signal": data["signal_free"],
         "TRL": data["trl"] or "none",
         "verl": data["verl"] or "none",

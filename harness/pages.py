@@ -116,7 +116,7 @@ def _recipe_rows(one: Mapping[str, Any]) -> list[Sequence[str]]:
         "Cost of a problem in a step": _prose(one["cost"]),
         "Supervision": one["supervision"],
         "Groups without signal": _prose(one["signal_free"]),
-        "Learns from groups that are": listing.kinds(one["learns_from"]),
+        "Learns from groups that are": listing.kinds(one),
         "What of its sources was read": _prose(one["known_from"]),
     }
     return list(rows.items())
@@ -174,7 +174,7 @@ def _option_table(options: Sequence[Mapping[str, Any]]) -> str:
 def _index(described: Sequence[Mapping[str, Any]]) -> str:
     papers = [
         (_link(one), _prose(f"{one['title']}, {one['citation']}"), one["supervision"],
-         listing.kinds(one["learns_from"]), _found(one, "trl"), _found(one, "verl"))
+         listing.kinds(one), _found(one, "trl"), _found(one, "verl"))
         for one in described
     ]  # fmt: skip
     formulas = [

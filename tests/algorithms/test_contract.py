@@ -311,6 +311,7 @@ def test_what_a_recipe_learns_from_is_what_has_an_advantage(name, options):
     """The kinds of groups without contrast, found by trying: beside a mixed group, with different texts."""
     algorithm = algorithms.make(name, group_size=4, **options)
     learnt = set()
+    contrast = False
     for kind, score in (("all_wrong", 0.0), ("all_right", 1.0)):
         answers = ["a", "b", "a", "a"] if score else ["x", "y", "x", "x"]
         scores = {"p": [score] * 4, "q": [1.0, 0.0, 0.0, 0.0]}
@@ -327,9 +328,12 @@ def test_what_a_recipe_learns_from_is_what_has_an_advantage(name, options):
         ]  # fmt: skip
         groups = [replace(g, rollouts=tuple(ours)) if g.problem.id == "p" else g for g in groups]
         mine = np.concatenate([[g.problem.id == "p"] * len(g.rollouts) for g in groups] or [np.zeros(0)]).astype(bool)
-        if any(_flat(values)[mine].any() for values in algorithm.advantages(groups).values()):
+        arrays = [_flat(values) for values in algorithm.advantages(groups).values()]
+        if any(values[mine].any() for values in arrays):
             learnt.add(kind)
+        contrast |= any(values[~mine].any() for values in arrays)
     assert learnt == set(algorithm.recipe.learns_from)
+    assert contrast == algorithm.recipe.learns_from_contrast
 
 
 # options, registry, description

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_one_line_each_in_columns(capsys: pytest.CaptureFixture[str]) -> None:
         recipe = algorithms.make(name).recipe
         cells = [row[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
         assert all(row[start - 2 : start] == "  " for start in starts)
-        assert cells[:2] == [recipe.supervision, listing.kinds(recipe.learns_from)]
+        assert cells[:2] == [recipe.supervision, listing.kinds(asdict(recipe))]
         assert cells[2].startswith(f"{recipe.title}, {recipe.citation}")
 
 
