@@ -39,8 +39,10 @@ def test_summaries_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_signal_free_kinds_in_words() -> None:
-    assert listing.kinds(()) == "mixed"
-    assert listing.kinds(("all_wrong", "all_right")) == "mixed, all wrong, all right"
+    assert listing.kinds({"learns_from": (), "learns_from_contrast": True}) == "mixed"
+    both = {"learns_from": ("all_wrong", "all_right"), "learns_from_contrast": True}
+    assert listing.kinds(both) == "mixed, all wrong, all right"
+    assert listing.kinds({"learns_from": ("all_wrong",), "learns_from_contrast": False}) == "all wrong"
 
 
 @pytest.mark.parametrize("name", algorithms.REGISTRY)
