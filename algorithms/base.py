@@ -182,6 +182,11 @@ class Algorithm(ABC):
     def __post_init__(self) -> None:
         for option in fields(self):
             check(self.name, option, getattr(self, option.name), used_by(type(self), option))
+        if 0 < self.overlong_limit < self.overlong_cache:
+            raise ValueError(
+                f"{self.name}: overlong_limit {self.overlong_limit} is less than overlong_cache {self.overlong_cache}: "
+                "the penalty would begin below a length of 0"
+            )
 
     @property
     @abstractmethod

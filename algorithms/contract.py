@@ -136,7 +136,11 @@ class Sampler(Protocol):
         ...
 
     def reference_logprobs(self, rollouts: Sequence[Rollout]) -> list[tuple[float, ...]]:
-        """Log-probabilities of each rollout's tokens under the frozen reference model."""
+        """Log-probabilities of each rollout's tokens under the frozen reference model.
+
+        For a rollout with ``logprobs`` they are those minus log pi - log pi_ref, both from one pass: whatever the
+        pass that sampled adds to its own (in bfloat16 a tenth of a nat) must not look like a KL.
+        """
         ...
 
 

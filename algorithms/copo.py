@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 
+from groupwise.algorithms import wording
 from groupwise.algorithms.base import Advantages, Algorithm, Array, Batch, Group, Recipe, SignalFree
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.options import about
@@ -95,7 +96,7 @@ class COPO(Algorithm):
             known_from="released code; of the paper, what others write about it",
             baseline="[(1 - w) (R - mean R), w (r - mean r)]",
             normalised_over=f"{compared} (R) and the group (r), {gate}",
-            learns_from=self._learns_from(),
+            learns_from=wording.learns_from(self, *self._learns_from()),
             signal_free="global advantage: the prompt's mean reward R against the batch's",
             deviations=(
                 "defaults of the release (k 5, b 1, soft-with-zero); the paper is said to use k 20, b 1.5",

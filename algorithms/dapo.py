@@ -57,6 +57,7 @@ class DAPO(Algorithm):
             sampling=f"{self.group_size} rollouts for each problem, up to {self.max_draws} draws for a batch",
             cost=wording.cost(self, f"{self.group_size} to {self.group_size * self.max_draws} rollouts"),
             signal_free="discarded, and others drawn in their place",
+            learns_from=(),
             trl=libraries.trl(self, "dapo"),
             verl=libraries.verl(self, "token-mean")
             + " algorithm.filter_groups.enable=True algorithm.filter_groups.metric=reward",

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from groupwise.algorithms import wording
 from groupwise.algorithms.base import Algorithm, Array, Group, Recipe, Rollout
 from groupwise.algorithms.options import about
 
@@ -37,6 +38,7 @@ class GAPOGroupAware(Algorithm):
     """
 
     name: ClassVar[str] = "gapo_group_aware"
+    unused: ClassVar[frozenset[str]] = frozenset({"redundancy_coef", "embedder", "embedded_part"})  # f is one already
 
     form: Form = field(
         default="signed",
@@ -58,7 +60,7 @@ class GAPOGroupAware(Algorithm):
             baseline="(R - mean R)",
             normalised_over=f"group, R = 1 - {distance} for a valid answer, -1 otherwise",
             signal_free="advantage 0; all right with uneven frequencies does have a signal",
-            learns_from=("all_right",),
+            learns_from=wording.learns_from(self, "all_right"),
             supervision="list of valid answers",
             deviations=(
                 "formula from secondary sources, which disagree on signed or absolute",

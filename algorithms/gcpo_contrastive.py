@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
+from groupwise.algorithms import wording
 from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
 from groupwise.algorithms.ingredients import clip, picks
 from groupwise.algorithms.options import about
@@ -82,7 +83,7 @@ class GCPOContrastive(Algorithm):
             ratio="sequence, geometric mean over tokens" + reference,
             aggregation="mean over rollouts",
             signal_free=f"all wrong: a reference replaces one ({self.replace}); all right: advantage 0",
-            learns_from=("all_wrong",),
+            learns_from=wording.learns_from(self, "all_wrong"),
             supervision="reference solutions",
             deviations=(
                 "replacement, ratio and KL follow secondary sources; the paper's body was not readable",

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
+from groupwise.algorithms import wording
 from groupwise.algorithms.base import Algorithm, Array, Group, Recipe
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.ingredients import teams
@@ -82,7 +83,7 @@ class GCPOCooperative(Algorithm):
             normalised_over=f"group, phi = {share} of log det(I + K / {self.lam:g}), "
             f"K = sqrt(r_i r_j) <e_i, e_j> with {self.embedder} embeddings e of the {self.embedded_part} text",
             signal_free="all wrong: advantage 0; all right: the redundant go down, the distinct up",
-            learns_from=("all_right",),
+            learns_from=wording.learns_from(self, "all_right"),
             reconstruction=True,
             deviations=("a reconstruction: all but the idea of the abstract is ours, the embedding model included",),
         )

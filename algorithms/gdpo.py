@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from groupwise.algorithms import libraries
+from groupwise.algorithms import libraries, wording
 from groupwise.algorithms.base import Advantages, Algorithm, Array, Group, Recipe, Rollout, SignalFree
 from groupwise.algorithms.ingredients import groups as group_stats
 from groupwise.algorithms.options import about
@@ -109,7 +109,7 @@ class GDPO(Algorithm):
             normalised_over=f"{over}; {inner}",
             signal_free="a constant reward adds 0; the others still teach"
             + ("; the token-weighted mean moves every group" if per_token else ""),
-            learns_from=self._learns_from(per_token),
+            learns_from=wording.learns_from(self, *self._learns_from(per_token)),
             trl=""
             if none
             else libraries.trl(

@@ -234,6 +234,7 @@ class GRPOOpenInstruct(Algorithm):
             aggregation=TOKEN_MEAN,
             sampling=f"{self.group_size} rollouts for each problem; groups of equal scores are dropped",
             signal_free="dropped, and not replaced",
+            learns_from=(),
             trl=libraries.trl(self, "dapo", "group" if standard else "none"),
             verl=libraries.verl(self, "token-mean", norm_adv_by_std_in_grpo=standard),
             deviations=(

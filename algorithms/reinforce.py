@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from groupwise.algorithms import libraries
+from groupwise.algorithms import libraries, wording
 from groupwise.algorithms.base import Algorithm, Array, Batch, Recipe
 from groupwise.algorithms.ingredients import clip
 
@@ -49,7 +49,7 @@ class Reinforce(Algorithm):
             clip="none",
             aggregation="sum over each rollout's tokens, mean over rollouts",
             signal_free="all right: A = r; all wrong: 0",
-            learns_from=("all_right",),
+            learns_from=wording.learns_from(self, "all_right"),
             # in verl a group of one keeps A = r
             verl=libraries.verl(self, "seq-mean-token-sum", loss_mode="gpg", rollouts=1, norm_adv_by_std_in_grpo=False),
             deviations=("with several updates on a batch the later ones are off-policy and uncorrected",),

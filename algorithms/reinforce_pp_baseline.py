@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import numpy as np
 
-from groupwise.algorithms import libraries
+from groupwise.algorithms import libraries, wording
 from groupwise.algorithms.base import Advantages, Algorithm, Batch, Group, Recipe
 from groupwise.algorithms.ingredients import clip, kl
 from groupwise.algorithms.ingredients import groups as group_stats
@@ -77,7 +77,7 @@ class ReinforcePPBaseline(Algorithm):
             normalised_over=f"{self.whiten_over} of the batch, c = r - mean r within the group",
             aggregation="mean over all tokens of the batch",
             signal_free="c = 0: minus the batch's length-weighted mean of c" if tokens else "advantage 0",
-            learns_from=("all_wrong", "all_right") if tokens else (),
+            learns_from=wording.learns_from(self, *(("all_wrong", "all_right") if tokens else ())),
             trl=libraries.trl_rloo(self, normalize_advantages=True),
             verl=libraries.verl(self, "token-mean", adv_estimator="reinforce_plus_plus_baseline"),
             deviations=(

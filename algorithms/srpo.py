@@ -26,7 +26,8 @@ class SRPO(Algorithm):
 
     A problem whose group was all right is left out from then on, and the next of the order takes its place; no
     rollout is spent on it. Mixed ones stay, and so do all-wrong ones, which may come within reach later. When every
-    problem is in H, H is emptied and all come back (our rule).
+    problem is in H, H is emptied and all come back (our rule). Where fewer are left than a batch has places, one
+    problem has several.
     DAPO, in contrast, pays for its groups without contrast and throws them away, right and wrong alike, in the
     same step, and remembers nothing. This is a rule of sampling; the history survives a resume.
     Groups without signal (all scores equal) have advantage 0 in the step in which they are drawn.
@@ -72,12 +73,12 @@ class SRPO(Algorithm):
         """The problem, or the next of the order that is not left out."""
         met = Counter[str]()
         while problem.id in self.solved:
+            (problem,) = sampler.next_problems(1)
             met[problem.id] += 1
-            # An order is a permutation after the other: between the second and the third meeting lies a whole pass.
+            # The order is one permutation after the other: whoever is met a third time in a row of draws has been
+            # passed by all the others in between, and none of them was unsolved.
             if met[problem.id] == 3:
                 self.solved.clear()
-            else:
-                (problem,) = sampler.next_problems(1)
         return problem
 
     def aggregate(self, per_token: Tensor, batch: Batch) -> Tensor:

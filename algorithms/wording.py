@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from groupwise.algorithms.contract import SignalFree
 
 if TYPE_CHECKING:
     from groupwise.algorithms.base import Algorithm
-    from groupwise.algorithms.contract import SignalFree
 
 
 def shaping(algorithm: Algorithm) -> str:
@@ -51,11 +52,15 @@ def entropy(algorithm: Algorithm) -> str:
     return f"bonus of {algorithm.entropy_coef:g} x the policy's entropy" if algorithm.entropy_coef else ""
 
 
-def learns_from(algorithm: Algorithm) -> tuple[SignalFree, ...]:
-    """The kinds of groups without contrast whose rewards the ingredients make unequal."""
+def learns_from(algorithm: Algorithm, *own: SignalFree) -> tuple[SignalFree, ...]:
+    """The kinds of groups without contrast that teach something: the optimizer's own, and those whose rewards its
+    ingredients make unequal."""
+    kinds = set(own)
     if algorithm.overlong_limit or algorithm.reference_in_reward:
-        return ("all_wrong", "all_right")
-    return ("all_right",) if algorithm.redundancy_coef else ()
+        kinds |= {"all_wrong", "all_right"}
+    if algorithm.redundancy_coef:
+        kinds |= {"all_right"}
+    return tuple(kind for kind in get_args(SignalFree) if kind in kinds)
 
 
 def signal_free(algorithm: Algorithm) -> str:

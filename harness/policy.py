@@ -228,6 +228,7 @@ def _gradient(
     that its own are the old ones and every ratio is exactly 1.
     """
     sums: dict[str, float] = {"loss": 0.0}
+    tokens = sum(len(rollouts[i].tokens) for rows in cuts for i in rows)
     for rows in cuts:
         members = [rollouts[i] for i in rows]
         entropies = None
@@ -257,7 +258,7 @@ def _gradient(
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         if reference is not None:
             estimate = kl.estimate(logprobs.detach(), reference, "k3") * batch.mask
-            sums["kl"] = sums.get("kl", 0.0) + float(estimate.sum()) / totals.tokens
+            sums["kl"] = sums.get("kl", 0.0) + float(estimate.sum()) / tokens
     return sums
 
 
@@ -333,12 +334,19 @@ def _old_logprobs(
 def reference_scores(
     policy: Policy, rollouts: Sequence[Rollout], temperature: float, tokens: int
 ) -> list[tuple[float, ...]]:
-    """Log-probabilities of each rollout's tokens under the reference model, in micro-batches."""
+    """Log-probabilities of each rollout's tokens under the reference model, in micro-batches.
+
+    Where the rollout has its own, they are those minus log pi - log pi_ref of one training pass each (see
+    ``algorithms.contract.Sampler``): a policy that has not moved is at a distance of exactly 0.
+    """
     scores: list[tuple[float, ...]] = []
     for rows in micro_batches(rollouts, np.arange(len(rollouts)), tokens):
         members = [rollouts[i] for i in rows]
-        for rollout, row in zip(members, policy.reference_logprobs(members, temperature), strict=True):
-            scores.append(tuple(row[: len(rollout.tokens)].tolist()))
+        reference, own = policy.reference_logprobs(members, temperature), policy.scored(members, temperature)
+        for rollout, row, ours in zip(members, reference.double(), own.double(), strict=True):
+            length = len(rollout.tokens)
+            kept = ours[:length] if rollout.logprobs is None else row.new_tensor(rollout.logprobs)
+            scores.append(tuple((kept - (ours - row)[:length]).tolist()))
     return scores
 
 

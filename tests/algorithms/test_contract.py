@@ -306,18 +306,29 @@ def test_drawing_goes_through_the_sampler(name):
     assert sampler.drawn == 12, "group_size is what a problem costs, whatever the rollouts are for"
 
 
-@every_variant
+RECIPES = [
+    *OPTIONS,
+    *(
+        (name, options)
+        for name in NAMES
+        for options in (SHAPING, {"redundancy_coef": 0.5}, {"kl_coef": 0.1, "kl_place": "reward"})
+        if not options.keys() & algorithms.get(name).unused
+    ),
+]
+
+
+@_parametrize(RECIPES)
 def test_what_a_recipe_learns_from_is_what_has_an_advantage(name, options):
     """The kinds of groups without contrast, found by trying: beside a mixed group, with different texts."""
-    algorithm = algorithms.make(name, group_size=4, **options)
+    algorithm = algorithms.make(name, group_size=8, **options)
     learnt = set()
     contrast = False
     for kind, score in (("all_wrong", 0.0), ("all_right", 1.0)):
-        answers = ["a", "b", "a", "a"] if score else ["x", "y", "x", "x"]
-        scores = {"p": [score] * 4, "q": [1.0, 0.0, 0.0, 0.0]}
+        answers = (["a", "b", "a", "a"] if score else ["x", "y", "x", "x"]) * 2
+        scores = {"p": [score] * 8, "q": [1.0] + [0.0] * 7}
         sampler = FakeSampler(
             lambda problem, n, scores=scores: scores.get(problem, scores["q"])[:n],
-            lengths_of=lambda problem, n: [4, 1, 2, 3][:n],
+            lengths_of=lambda problem, n: [2, 4, 3, 3, 4, 3, 4, 3][:n],
         )
         groups = algorithm.draw([replace(PROBLEM, id="p"), replace(PROBLEM, id="q")], sampler)
         ours = [
@@ -394,6 +405,21 @@ def test_bad_values_are_refused_by_name(name, option):
 def test_what_is_accepted_is_said_in_words(name, option, value, expected):
     with pytest.raises(ValueError, match=f"^{name}: {option} must be {expected}"):
         algorithms.make(name, **{option: value})
+
+
+def test_a_reference_text_has_no_kl_in_its_reward():
+    """No policy drew it, so there is nothing to be sampled from; the others pay for their distance."""
+    (group,) = _groups([[(1.0, "a"), (1.0, "a"), (1.0, "b")]], stages=[1])
+    algorithm = algorithms.make("grpo", kl_coef=0.1, kl_place="reward", kl_estimator="k1")
+    rewards = algorithm.rewards(group)
+    assert rewards[1] == 1.0
+    assert rewards[2] < 1.0
+
+
+def test_a_length_penalty_has_to_begin_at_a_length():
+    with pytest.raises(ValueError, match="grpo: overlong_limit 64 is less than overlong_cache 4096"):
+        algorithms.make("grpo", overlong_limit=64)
+    algorithms.make("grpo", overlong_limit=64, overlong_cache=64)
 
 
 @every_name

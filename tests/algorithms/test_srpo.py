@@ -83,6 +83,28 @@ def test_the_search_is_exact_over_the_seam_of_two_passes():
     assert algorithm.solved == {"a", "b"}
 
 
+@pytest.mark.parametrize(("problems", "size"), [(10, 4), (40, 8), (5, 5)])
+def test_the_history_is_kept_as_long_as_anything_is_unsolved(problems, size):
+    """In batches too, where the searches of several places follow one another."""
+    generator = np.random.default_rng(7)
+
+    def passes():
+        while True:
+            yield from generator.permutation(problems)
+
+    order = passes()
+    sampler = FakeSampler(lambda problem, n: ALL_WRONG if problem in ("0", "1") else ALL_RIGHT)
+    sampler.next_problems = lambda n: [Problem(str(one)) for one in islice(order, n)]
+    algorithm = SRPO(group_size=4)
+    solved = 0
+    for _ in range(60):
+        _step(algorithm, sampler, size)
+        assert len(algorithm.solved) >= solved
+        solved = len(algorithm.solved)
+    assert solved == problems - 2
+    assert set(sampler.draws[-1]) <= {"0", "1"}
+
+
 def test_unscored_groups_are_not_right():
     algorithm, sampler = SRPO(group_size=4), Passes("ab", {"a": [None] * 4, "b": [1, None, 1, 1]})
     _step(algorithm, sampler, 2)

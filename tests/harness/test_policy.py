@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from groupwise import algorithms
-from groupwise.algorithms.base import Group, Rollout
+from groupwise.algorithms.base import Group, Rollout, Totals
 from groupwise.harness.embedders import hash_embeddings
 from groupwise.harness.engine import left_pad
 from groupwise.harness.experiment import ModelConfig, SamplingConfig, TaskConfig, TrainConfig
@@ -53,9 +53,9 @@ def groups_of(tokenizer: Any, scores: list[list[float | None]], reference: bool 
     return scored
 
 
-def with_logprobs(groups: list[Group]) -> list[Group]:
-    """The same rollouts, with the log-probabilities that the start gives them."""
-    policy, _ = policy_of()
+def with_logprobs(groups: list[Group], policy: Policy | None = None) -> list[Group]:
+    """The same rollouts, with the log-probabilities that the policy, or the start, gives them."""
+    policy = policy or policy_of()[0]
     scored = []
     for group in groups:
         rows = policy.scored(group.rollouts, 1.0)
@@ -236,12 +236,76 @@ def test_groups_that_belong_together_are_never_cut() -> None:
 def test_reference_scores_are_those_of_the_start() -> None:
     policy, tokenizer = policy_of()
     groups = groups_of(tokenizer, MIXED)
-    rollouts = [r for group in groups for r in group.rollouts]
     policy.keep_reference()
     update(policy, algorithms.make("grpo", group_size=4), groups, CONFIG, 1e-2, 64)
-    for rollout, row in zip(rollouts, reference_scores(policy, rollouts, 1.0, tokens=200), strict=True):
-        assert rollout.logprobs is not None
-        np.testing.assert_allclose(row, rollout.logprobs, atol=1e-4)
+    start = [r for group in groups for r in group.rollouts]
+    drawn = [r for group in with_logprobs(groups, policy) for r in group.rollouts]
+    for before, now, row in zip(start, drawn, reference_scores(policy, drawn, 1.0, tokens=200), strict=True):
+        assert before.logprobs is not None
+        assert before.logprobs != pytest.approx(now.logprobs, abs=1e-3)
+        np.testing.assert_allclose(row, before.logprobs, atol=1e-4)
+
+
+def test_a_policy_that_has_not_moved_is_at_no_distance_in_bfloat16_either() -> None:
+    """The decode pass may differ from the training pass: only passes of one kind are subtracted."""
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, [[1, 1, 1, 1]])
+    policy.dtype = torch.bfloat16
+    policy.keep_reference()
+    scores = reference_scores(policy, groups[0].rollouts, 1.0, tokens=10**6)
+    for rollout, row in zip(groups[0].rollouts, scores, strict=True):
+        assert rollout.logprobs == pytest.approx(row, abs=1e-12)
+
+
+def test_old_log_probabilities_are_scored_afresh_in_bfloat16() -> None:
+    """Kept ones that are far off would clip every token of the second pass."""
+    policy, tokenizer = policy_of()
+    policy.dtype = torch.bfloat16
+    groups = groups_of(tokenizer, [[1, 0, 0, 1]])
+    far = tuple(replace(r, logprobs=tuple(-50.0 for _ in r.tokens)) for r in groups[0].rollouts)
+    config = CONFIG.model_copy(update={"epochs": 2})
+    algorithm = algorithms.make("grpo", group_size=4)
+    result = update(policy, algorithm, [replace(groups[0], rollouts=far)], config, 1e-6, 64)
+    assert result.clip_fraction is not None
+    assert result.clip_fraction < 0.05
+
+
+def test_totals_are_those_of_the_minibatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, [[1, 0, 0, 1], [1, 1, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0]])
+    first = groups[0].rollouts
+    groups[0] = replace(groups[0], rollouts=(*first[:3], replace(first[3], finish_reason="length")))
+    algorithm = algorithms.make("grpo", group_size=4, mask_truncated=True)
+    seen: list[Totals] = []
+    plain = type(algorithm).loss
+
+    def noted(self: Any, batch: Any, advantages: Any) -> Any:
+        seen.append(batch.totals)
+        return plain(self, batch, advantages)
+
+    monkeypatch.setattr(type(algorithm), "loss", noted)
+    update(policy, algorithm, groups, CONFIG.model_copy(update={"minibatches": 2}), 1e-3, 64)
+    lengths = np.array([[len(r.tokens) for r in group.rollouts] for group in groups])
+    one, two = dict.fromkeys(seen)
+    # the masked rollout counts as a rollout, and neither its tokens nor its advantage do
+    assert (one.rollouts, one.tokens, one.signals) == (8, lengths[:2].sum() - lengths[0, 3], 7)
+    assert one.signal_tokens == one.tokens
+    assert (two.rollouts, two.tokens, two.signals) == (8, lengths[2:].sum(), 4)
+    assert two.signal_tokens == lengths[3].sum()
+    assert one.max_new_tokens == 64
+
+
+def test_the_kl_of_dpo_is_a_mean_over_the_pairs_tokens() -> None:
+    policy, tokenizer = policy_of()
+    groups = groups_of(tokenizer, [[1, 0, 1, 1], [1, 1, 1, 1]])
+    policy.keep_reference()
+    for parameter in policy.trainable.values():
+        parameter.data.mul_(1.02)
+    paired = list(groups[0].rollouts[:2])
+    distance = policy.scored(paired, 1.0) - policy.reference_logprobs(paired, 1.0)
+    expected = float((torch.exp(-distance) - 1 + distance).sum()) / sum(len(r.tokens) for r in paired)
+    result = update(policy, algorithms.make("dpo", group_size=4), groups, CONFIG, 1e-3, 64)
+    assert result.kl == pytest.approx(expected, rel=1e-3)
 
 
 def test_no_signal_no_step() -> None:
