@@ -203,6 +203,7 @@ class Recipe:
     aggregation: str
     kl: str
     entropy: str
+    masking: str
     sampling: str
     cost: str
     signal_free: str
@@ -211,7 +212,7 @@ class Recipe:
     learns_from_contrast: bool = True
     trl: str = ""
     verl: str = ""
-    known_from: str = "its paper, and the code of TRL and verl"
+    known_from: str = "the code of TRL and verl"
     reconstruction: bool = False
     deviations: tuple[str, ...] = ()
 
@@ -220,7 +221,7 @@ class Recipe:
         advantage = f"A = {self.baseline}" + (f" / {self.scale}" if self.scale != "1" else "")
         parts = {
             "reward": self.shaping, "ratio": self.ratio, "clip": self.clip, "sum": self.aggregation,
-            "KL": self.kl, "entropy": self.entropy,
+            "KL": self.kl, "entropy": self.entropy, "masked": self.masking,
         }  # fmt: skip
         said = [f"{name}: {words}" for name, words in parts.items() if name in ("ratio", "clip", "sum", "KL") or words]
         return "; ".join([f"{advantage} over the {self.normalised_over}", *said])

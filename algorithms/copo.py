@@ -69,7 +69,7 @@ class COPO(Algorithm):
     mini_batch: int = field(
         default=0,
         metadata=about(
-            "prompts over which R is standardised, in the order drawn; 0: all of the batch",
+            "prompts over which R is standardised, in the order drawn (1: never any contrast); 0: all of the batch",
             "released code: all",
             low=0,
         ),
@@ -88,16 +88,20 @@ class COPO(Algorithm):
     @property
     def recipe(self) -> Recipe:
         compared = f"prompts of the batch, {self.mini_batch} at a time" if self.mini_batch else "prompts of the batch"
-        gate = f"w = sigmoid({self.k:g} (H - {self.b:g})) in mode {self.mode}"
+        soft = f", sigmoid({self.k:g} (H - {self.b:g}))" if "soft" in self.mode else ""
+        shaped = ", R lowered by disagreement" if self.entropy_shaping else ""
+        between = f"{self.global_coef:g} (1 - w)" if self.mode == "only-soft-with-coef" else "(1 - w)"
         return replace(
             self.plain_recipe,
             title="COPO: Consistency-Aware Policy Optimization",
             citation="2025, arXiv:2508.04138",
             known_from="released code; of the paper, what others write about it",
-            baseline="[(1 - w) (R - mean R), w (r - mean r)]",
-            normalised_over=f"{compared} (R) and the group (r), {gate}",
+            baseline=f"[{between} (R - mean R), w (r - mean r)]",
+            normalised_over=f"{compared} (R) and the group (r), w by {self.mode}{soft}{shaped}",
             learns_from=wording.learns_from(self, *self._learns_from()),
-            signal_free="global advantage: the prompt's mean reward R against the batch's",
+            signal_free=wording.signal_free(self)
+            if self.mode == "no-global"
+            else "global advantage: the prompt's mean reward R against the batch's",
             deviations=(
                 "defaults of the release (k 5, b 1, soft-with-zero); the paper is said to use k 20, b 1.5",
                 "R is compared over the batch as in the code; the paper is said to use its mini-batch",

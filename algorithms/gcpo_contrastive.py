@@ -82,7 +82,7 @@ class GCPOContrastive(Algorithm):
             normalised_over="group, reference included",
             ratio="sequence, geometric mean over tokens" + reference,
             aggregation="mean over rollouts",
-            signal_free=f"all wrong: a reference replaces one ({self.replace}); all right: advantage 0",
+            signal_free=f"all wrong: a reference replaces one ({self.replace}); all right: {wording.signal_free(self)}",
             learns_from=wording.learns_from(self, "all_wrong"),
             supervision="reference solutions",
             deviations=(

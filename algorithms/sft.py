@@ -23,16 +23,18 @@ class SFT(Algorithm):
 
         loss = -sum_i,t log pi(o_i,t) / tokens of the references in the batch
 
-    By default it learns from the references that ``gcpo_contrastive`` sees, and from nothing else: those of the
-    problems whose rollouts are all wrong. The rollouts are drawn and charged all the same, because they tell where
-    the policy fails and because the budget has to be equal; none of them is trained on. What ``gcpo_contrastive``
-    gains over this row is due to its contrast, not to the references.
+    By default it learns from references by the rule of ``gcpo_contrastive``, and from nothing else: those of the
+    problems whose rollouts are all wrong (the same ones, until the two policies part). The rollouts are drawn and
+    charged all the same, because they tell where the policy fails and because the budget has to be equal; none of
+    them is trained on. What ``gcpo_contrastive`` gains over this row is not due to the references
+    alone: it also reinforces its own right answers.
     Groups without signal: an all-wrong one is what is learned from; with ``when`` always, so is every other.
     A reference that the verifier does not accept (score 0, or none) is left out, as it has no advantage there.
     Supervision: reference solutions. A problem without one raises the sampler's ValueError.
 
-    Deviations: plain supervised fine-tuning draws no rollouts. A pass over the data is a pass over its problems,
-    and in later ones only those are met again that are still all wrong.
+    Deviations: the likelihood is that at the temperature of the training's sampling, as for every optimizer here (a
+    trainer of its own would take 1). Plain supervised fine-tuning draws no rollouts. A pass over the data is a pass
+    over its problems, and in later ones only those are met again that are still all wrong.
     """
 
     name: ClassVar[str] = "sft"

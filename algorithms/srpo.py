@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from groupwise.algorithms import wording
 from groupwise.algorithms.base import Algorithm, Batch, Group, Problem, Recipe, Sampler
 from groupwise.algorithms.ingredients import clip
 
@@ -26,8 +27,8 @@ class SRPO(Algorithm):
 
     A problem whose group was all right is left out from then on, and the next of the order takes its place; no
     rollout is spent on it. Mixed ones stay, and so do all-wrong ones, which may come within reach later. When every
-    problem is in H, H is emptied and all come back (our rule). Where fewer are left than a batch has places, one
-    problem has several.
+    problem is in H, H is emptied and all come back (our rule). A replacement can be in the batch already: at the
+    seam of two passes, and where fewer are left than a batch has places.
     DAPO, in contrast, pays for its groups without contrast and throws them away, right and wrong alike, in the
     same step, and remembers nothing. This is a rule of sampling; the history survives a resume.
     Groups without signal (all scores equal) have advantage 0 in the step in which they are drawn.
@@ -50,7 +51,7 @@ class SRPO(Algorithm):
             known_from="what others write about it",
             aggregation="mean over all tokens of the batch",
             sampling=f"{self.group_size} rollouts for each problem that was not all right when last drawn",
-            signal_free="advantage 0; an all-right problem is not drawn again",
+            signal_free=f"{wording.signal_free(self)}; an all-right problem is not drawn again",
             deviations=(
                 "history and loss follow secondary sources; the clip is GRPO's",
                 "the two stages of data are left to the experiment",

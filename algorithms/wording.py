@@ -52,6 +52,11 @@ def entropy(algorithm: Algorithm) -> str:
     return f"bonus of {algorithm.entropy_coef:g} x the policy's entropy" if algorithm.entropy_coef else ""
 
 
+def masking(algorithm: Algorithm) -> str:
+    """What is left out of the loss; empty when nothing is."""
+    return "rollouts that were cut off" if algorithm.mask_truncated else ""
+
+
 def learns_from(algorithm: Algorithm, *own: SignalFree) -> tuple[SignalFree, ...]:
     """The kinds of groups without contrast that teach something: the optimizer's own, and those whose rewards its
     ingredients make unequal."""

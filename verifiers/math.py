@@ -35,7 +35,7 @@ from groupwise.verifiers.mathematics.forms import Form, Words
 from groupwise.verifiers.mathematics.limits import MAX_ANSWER, MAX_DEPTH, WORKER_SECONDS, WORKERS, TooMuch
 from groupwise.verifiers.mathematics.parse import Expr
 from groupwise.verifiers.mathematics.read import read
-from groupwise.verifiers.mathematics.rewards import normal_form, rewards
+from groupwise.verifiers.mathematics.rewards import compared_form, rewards
 from groupwise.verifiers.mathematics.words import textual
 from groupwise.verifiers.worker import CallFailed, Pool
 
@@ -146,11 +146,13 @@ def _shown(text: str) -> str:
 class MathVerifier:
     """A mathematical answer against the accepted ones.
 
-    The answer is its cleaned text. Components: ``format`` is 1 where the answer is marked (boxed, ``####``, "the answer
-    is"), ``integer`` where its value is whole, ``length`` where the completion has at most ``rewards.MOST_WORDS``
-    words; ``strict`` is 1 where a marked answer is right, ``loose`` where the answer is right under the first rule that
-    finds one, which is the score. The score is None where no reference can be read, where one of them might have
-    matched and cannot, or where a library is missing that the comparison needs.
+    The answer is that of the reference it agrees with; of one that agrees with none its value, where that is rational,
+    or else its cleaned text. So equal answers are one, however they are written. Components: ``format`` is 1 where the
+    answer is marked (boxed, ``####``, "the answer is"), ``integer`` where its value is whole, ``length`` where the
+    completion has at most ``rewards.MOST_WORDS`` words; ``strict`` is 1 where a marked answer is right, ``loose`` where
+    the answer is right under the first rule that finds one, which is the score. The score is None where no reference
+    can be read, where one of them might have matched and cannot, or where a library is missing that the comparison
+    needs.
     """
 
     name = "math"
@@ -182,7 +184,6 @@ def _components(completion: str, found: Found | None, right: bool) -> dict[str, 
 
 
 def _judged(completion: str, found: Found, references: Sequence[str]) -> Verdict:
-    answer = normal_form(found)
     open_outcome: _Outcome | None = None
     last: _Outcome | None = None
     for reference in references:
@@ -190,7 +191,7 @@ def _judged(completion: str, found: Found, references: Sequence[str]) -> Verdict
         if outcome.right:
             reason = f"{_shown(found.text)} {outcome.reason}"
             method = f"math/{found.rule}/{outcome.how}"
-            return Verdict(1.0, answer, method, reason, _components(completion, found, True))
+            return Verdict(1.0, _canonical(reference), method, reason, _components(completion, found, True))
         if outcome.right is None:
             open_outcome = open_outcome or outcome
         else:
@@ -201,9 +202,16 @@ def _judged(completion: str, found: Found, references: Sequence[str]) -> Verdict
     if decisive.reason == "differs":
         reason += f" from {_shown(references[0])}"
     method = f"math/{found.rule}/{decisive.how}"
+    answer = compared_form(found)
     if decisive.right is None:
         return Verdict(None, answer, method, reason, {})
     return Verdict(0.0, answer, method, reason, _components(completion, found, False))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(reference: str) -> str:
+    """What stands for every answer that agrees with the reference."""
+    return compared_form(Found("reference", reference)) or reference
 
 
 def spellings(reference: str) -> list[str]:

@@ -99,8 +99,12 @@ def test_worked_gates(answers, bits, release, paper, gate):
 
 
 def test_the_gate_is_in_the_recipe():
-    assert "w = sigmoid(5 (H - 1)) in mode soft-with-zero" in COPO().recipe.formula()
-    assert "w = sigmoid(20 (H - 1.5)) in mode only-soft" in COPO(k=20, b=1.5, mode="only-soft").recipe.formula()
+    assert "w by soft-with-zero, sigmoid(5 (H - 1))" in COPO().recipe.formula()
+    assert "w by only-soft, sigmoid(20 (H - 1.5))" in COPO(k=20, b=1.5, mode="only-soft").recipe.formula()
+    assert "w by only-zero;" in COPO(mode="only-zero").recipe.formula()
+    assert "[0.5 (1 - w) (R - mean R)" in COPO(mode="only-soft-with-coef", global_coef=0.5).recipe.formula()
+    assert "R lowered by disagreement" in COPO(entropy_shaping=True).recipe.formula()
+    assert COPO(mode="no-global").recipe.signal_free == "advantage 0"
     assert "over the prompts of the batch (R)" in COPO().recipe.formula()
     assert "over the prompts of the batch, 32 at a time (R)" in COPO(mini_batch=32).recipe.formula()
 

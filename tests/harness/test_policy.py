@@ -191,6 +191,19 @@ def test_the_entropy_bonus_is_the_gradient_of_the_entropy() -> None:
     assert result.trained_tokens == tokens
 
 
+def test_the_training_pass_is_at_the_temperature_of_sampling() -> None:
+    """Both passes: the gradient is that of the tempered log-probabilities, and the start is at no distance from it."""
+    policy, tokenizer = policy_of()
+    scores: list[list[float | None]] = [[1, 0, 0, 1]]
+    rollouts = list(groups_of(tokenizer, scores)[0].rollouts)
+    right = plain_logprobs(policy, rollouts, 0.5)[[0, 3]].sum()
+    wanted = torch.autograd.grad(-right / len(rollouts), list(policy.trainable.values()), allow_unused=True)
+    expected = torch.cat([g.flatten() for g in wanted if g is not None])
+    result, found = gradient_of_groups(scores, "reinforce", temperature=0.5, kl_coef=0.1, kl_estimator="k3")
+    assert float((found - expected).norm() / expected.norm()) < 1e-3
+    assert result.kl == pytest.approx(0.0, abs=1e-9)
+
+
 def test_masked_rollouts_are_neither_trained_on_nor_counted() -> None:
     """With the token mean, cutting one wrong rollout off leaves the mean over the tokens of the others."""
     policy, tokenizer = policy_of()

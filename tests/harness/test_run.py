@@ -21,7 +21,7 @@ from groupwise.harness.cli import main
 
 SMALL = [
     "seeds=[3]",
-    'algorithms={"grpo": {"kl_coef": 0.01}, "dapo": {}, "gcpo_contrastive": {}}',
+    'algorithms={"grpo": {"kl_coef": 0.01}, "dapo": {"kl_coef": 0.01, "kl_place": "reward"}, "gcpo_contrastive": {}}',
     "budget.total=96",
     "train.keep_weights=true",
 ]

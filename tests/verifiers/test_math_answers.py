@@ -233,3 +233,16 @@ def test_spellings_of_a_reference_all_pass() -> None:
     ):
         failed = [text for text in spellings("math", reference) if grade("math", text, [reference]).score != 1.0]
         assert failed == [], reference
+
+
+def test_equal_answers_are_one_however_they_are_written() -> None:
+    """Answer entropy and frequencies (COPO, GAPO, distinct answers) compare the verdicts' answers as they are."""
+    half = [r"\boxed{1/2}", r"\boxed{0.5}", r"\boxed{\frac {2}{4}}", r"\boxed{50\%}", "The answer is 1/2."]
+    right = [grade("math", text, [r"\frac{1}{2}"]) for text in half]
+    assert {(verdict.score, verdict.answer) for verdict in right} == {(1.0, "1/2")}
+    wrong = [grade("math", text, ["7"]) for text in half]
+    assert {verdict.score for verdict in wrong} == {0.0}
+    assert {verdict.answer for verdict in wrong[:3]} == {"1/2"}
+    pair = [grade("math", rf"\boxed{{{text}}}", [r"x^2 + 1"]).answer for text in ("1 + x^2", "x^2+1")]
+    assert len(set(pair)) == 1
+    assert grade("math", r"\boxed{\sqrt{3}}", ["7"]).answer != grade("math", r"\boxed{\sqrt{2}}", ["7"]).answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from groupwise.verifiers import components
 from groupwise.verifiers.mathematics.clean import clean, unmarked
 from groupwise.verifiers.mathematics.exact import rational
@@ -13,6 +15,7 @@ from groupwise.verifiers.mathematics.parse import ONE, with_symbol
 from groupwise.verifiers.mathematics.read import read
 
 MOST_WORDS = 360  # 99 % of the solutions of MATH's training split have at most 359
+MOST_BITS = 200  # of a value that is shown as an answer
 FEW = 16  # digits, far below the limits of the exact arithmetic
 _SIGNS = ("%", "deg")  # read as factors, but written like units
 
@@ -20,6 +23,12 @@ _SIGNS = ("%", "deg")  # read as factors, but written like units
 def normal_form(found: Found) -> str | None:
     """The cleaned text of an answer, or None where nothing is left of it."""
     return unmarked(clean(found.text[:MAX_ANSWER])) or None
+
+
+def compared_form(found: Found) -> str | None:
+    """The answer so that equal ones read alike, as far as they are rational: 1/2 for ``0.5`` and ``\\frac{1}{2}``."""
+    short = (n for n in values(found.text) if (n.numerator * n.denominator).bit_length() <= MOST_BITS)
+    return next(map(str, short), None) or normal_form(found)
 
 
 def rewards(completion: str, found: Found | None) -> dict[str, float]:
@@ -37,18 +46,22 @@ def is_whole(answer: str) -> bool:
 
     It is not where the value is beyond our exact arithmetic or its limits.
     """
+    return any(number.denominator == 1 for number in values(answer))
+
+
+def values(answer: str) -> list[Fraction]:
+    """The answer's value in each of its readings that is one rational number, ``x =`` and units left aside."""
     try:
-        return any(map(_is_whole, read(answer)))
+        return [number for number in map(_value, read(answer)) if number is not None]
     except TooMuch:
-        return False
+        return []
 
 
-def _is_whole(form: Form) -> bool:
-    value = stated(form, answered=True) if isinstance(form, Relation) else form
-    if not isinstance(value, Scalar):
-        return False
-    expression = value.expression
+def _value(form: Form) -> Fraction | None:
+    said = stated(form, answered=True) if isinstance(form, Relation) else form
+    if not isinstance(said, Scalar):
+        return None
+    expression = said.expression
     for sign in _SIGNS:
         expression = with_symbol(expression, sign, ONE)
-    number = rational(expression)
-    return number is not None and number.denominator == 1
+    return rational(expression)
