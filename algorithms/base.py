@@ -165,7 +165,8 @@ class Algorithm(ABC):
     embedder: Embedder = field(
         default="hash",
         metadata=about(
-            "embedding of the texts: hash sees wording (character trigrams), minilm meaning (a small model)",
+            "embedding of the texts, where they are compared (with redundancy_coef; in gcpo_cooperative always): hash "
+            "sees wording (character trigrams), minilm meaning (a small model)",
             "ours",
             choices=get_args(Embedder),
         ),
@@ -173,7 +174,8 @@ class Algorithm(ABC):
     embedded_part: texts.Part = field(
         default="whole",
         metadata=about(
-            "what of a completion is embedded: all of it, or the reasoning before the answer",
+            "what of a completion is embedded (with redundancy_coef; in gcpo_cooperative always): all of it, or the "
+            "reasoning before the answer",
             "ours",
             choices=get_args(texts.Part),
         ),
@@ -349,6 +351,7 @@ class Algorithm(ABC):
             aggregation="mean over each rollout's tokens, then over rollouts",
             kl=wording.kl(self),
             entropy=wording.entropy(self),
+            masking=wording.masking(self),
             sampling=f"{self.group_size} rollouts for each problem",
             cost=wording.cost(self, f"{self.group_size} rollouts"),
             signal_free=wording.signal_free(self),
