@@ -37,6 +37,15 @@ class CISPO(Algorithm):
     name: ClassVar[str] = "cispo"
     unused: ClassVar[frozenset[str]] = frozenset({"ratio_cap", "dual_clip"})
 
+    epsilon: float = field(
+        default=0.2, metadata=about("the weight is at least 1 - epsilon (cap = clamp)", "verl clip_ratio_low", above=0)
+    )
+    epsilon_high: float = field(
+        default=0.0,
+        metadata=about(
+            "the weight is at most 1 + epsilon_high; 0: 1 + epsilon (cap = clamp)", "verl clip_ratio_high", low=0
+        ),
+    )
     cap: Cap = field(
         default="absolute",
         metadata=about(
@@ -62,7 +71,12 @@ class CISPO(Algorithm):
             clip=f"weight {weight}",
             aggregation="mean over all tokens of the batch",
             # TRL's epsilon_high is the largest weight itself, verl's is what it may exceed 1 by
-            trl=libraries.trl(self, "cispo", epsilon_high=1.0 + high),
+            trl=libraries.trl(
+                self,
+                "cispo",
+                without=() if absolute else libraries.named(self, "epsilon", "no lower bound instead"),
+                epsilon_high=1.0 + high,
+            ),
             verl=libraries.verl(self, "token-mean", loss_mode="cispo", clip_ratio_low=low, clip_ratio_high=high),
             deviations=(
                 "the paper gives no bounds: 5.0 is ScaleRL's, 0.2 verl's",

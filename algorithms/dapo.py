@@ -58,9 +58,13 @@ class DAPO(Algorithm):
             cost=wording.cost(self, f"{self.group_size} to {self.group_size * self.max_draws} rollouts"),
             signal_free="discarded, and others drawn in their place",
             learns_from=(),
-            trl=libraries.trl(self, "dapo"),
-            verl=libraries.verl(self, "token-mean")
-            + " algorithm.filter_groups.enable=True algorithm.filter_groups.metric=reward",
+            trl=libraries.trl(self, "dapo", without=libraries.named(self, "max_draws", "no dynamic sampling")),
+            verl=libraries.verl(
+                self,
+                "token-mean",
+                more={"algorithm.filter_groups.enable": True, "algorithm.filter_groups.metric": "reward"},
+                without=libraries.named(self, "max_draws", "no limit instead"),
+            ),
             deviations=(
                 "the overlong penalty (overlong_limit) and overlong filtering (mask_truncated) are off by default",
                 "TRL has no dynamic sampling",

@@ -59,7 +59,7 @@ class DPO(Algorithm):
             kl="none: the reference model is in the ratio",
             cost=wording.cost(self, f"{self.group_size} rollouts"),
             signal_free="no pair",
-            trl=f'DPOConfig(loss_type=["sigmoid"], beta={self.beta:g}) on the pairs',
+            trl=f'DPOConfig(loss_type=["sigmoid"], beta={self.beta:g})  # on the pairs',
             deviations=(
                 "online: pairs come from the policy's own verified rollouts, not from a preference set",
                 "the i-th best with the i-th worst in the order drawn, the rest of the group unused",

@@ -59,7 +59,9 @@ class GAPOAdaptive(Algorithm):
     divide_by_rms: bool = field(
         default=True, metadata=about("whether to divide by the root mean square around Q", "released code")
     )
-    std_eps: float = field(default=1e-6, metadata=about("added to the root mean square", "released code", low=0))
+    std_eps: float = field(
+        default=1e-6, metadata=about("added to the root mean square (divide_by_rms = true)", "released code", low=0)
+    )
     epsilon_high: float = field(
         default=0.28, metadata=about("the ratio is clipped above 1 + epsilon_high", "run_grpo.py", above=0)
     )

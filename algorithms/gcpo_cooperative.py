@@ -39,7 +39,7 @@ class GCPOCooperative(Algorithm):
     Groups without signal: all wrong or all identical gives 0. All right but different does not: the redundant
     get a negative advantage although they are right, and division by the deviation makes a small difference
     large (``divide_by_std = false`` keeps it small). Unscored rollouts add no volume and have advantage 0.
-    Supervision: the verdict, and an embedding model.
+    Supervision: the verdict alone. The embedding model, of the texts as they are, is part of the method's cost.
     Deviations: unknown, for this is our reconstruction of a method of which only the abstract was readable.
     """
 
@@ -61,9 +61,15 @@ class GCPOCooperative(Algorithm):
     divide_by_std: bool = field(
         default=True, metadata=about("whether the advantage is divided by the credits' deviation", OURS)
     )
+    std_eps: float = field(
+        default=1e-4,
+        metadata=about(
+            "added to the standard deviation of the credits (divide_by_std = true)", f"{OURS}; as in TRL", low=0
+        ),
+    )
     lam: float = field(
         default=1.0,
-        metadata=about("scale of the kernel; a small one makes coverage count more than number", OURS, above=0),
+        metadata=about("scale of the kernel; a small one makes coverage count more than number", OURS, low=1e-6),
     )
 
     @property

@@ -97,8 +97,11 @@ class GDPO(Algorithm):
             "none": ("group", "1"),
         }[self.whitening]
         per_token, none = self.whitening == "token", self.whitening == "none"
-        keys = f"algorithm.gdpo_reward_keys=[{','.join(self.reward_names)}]"
-        keys += f" algorithm.gdpo_reward_weights=[{','.join(f'{weight:g}' for weight in weights)}]"
+        keys = {
+            "+algorithm.gdpo_reward_keys": f"[{','.join(self.reward_names)}]",
+            "+algorithm.gdpo_reward_weights": f"[{','.join(f'{weight:g}' for weight in weights)}]",
+        }
+        paid = [f"conditioned={' and '.join(self.conditioned)}"] if self.conditioned else []
         return replace(
             self.plain_recipe,
             title="GDPO: Group reward-Decoupled Normalization Policy Optimization",
@@ -113,9 +116,21 @@ class GDPO(Algorithm):
             trl=""
             if none
             else libraries.trl(
-                self, "grpo", multi_objective_aggregation="normalize_then_sum", reward_weights=list(weights)
+                self,
+                "grpo",
+                without=[*paid, *(libraries.named(self, "whitening", "sequence instead") if per_token else ())],
+                multi_objective_aggregation="normalize_then_sum",
+                reward_weights=list(weights),
             ),
-            verl="" if none else f"{libraries.verl(self, 'seq-mean-token-mean', 'gdpo')} {keys}",
+            verl=""
+            if none
+            else libraries.verl(
+                self,
+                "seq-mean-token-mean",
+                "gdpo",
+                more=keys,
+                without=[*paid, *(() if per_token else libraries.named(self, "whitening", "token instead"))],
+            ),
             deviations=(
                 "a rollout without a score has advantage 0 (TRL uses its other rewards)",
                 "conditioned rewards follow secondary sources",

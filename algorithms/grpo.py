@@ -32,6 +32,7 @@ class GRPO(Algorithm):
     def recipe(self) -> Recipe:
         return replace(
             self.plain_recipe,
+            known_from="paper, and the code of TRL and verl",
             trl=libraries.trl(self, "grpo"),
             verl=libraries.verl(self, "seq-mean-token-mean"),
             deviations=(

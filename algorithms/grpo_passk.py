@@ -35,7 +35,7 @@ class GRPOPassK(Algorithm):
     name: ClassVar[str] = "grpo_passk"
 
     std_eps: float = field(
-        default=1e-6, metadata=about("added to the standard deviation that divides the advantage", "verl", low=0)
+        default=1e-6, metadata=about("added to the standard deviation (divide_by_std = true)", "verl", low=0)
     )
     divide_by_std: bool = field(
         default=True,

@@ -44,6 +44,10 @@ class IGRPO(Algorithm):
 
     name: ClassVar[str] = "igrpo"
 
+    group_size: int = field(
+        default=8,
+        metadata=about("rollouts drawn for each problem: a draft or more, two finals or more", "TRL", low=3),
+    )
     drafts: int = field(
         default=0, metadata=about("drafts among the group_size rollouts; 0: half of them", "paper: N = G = 4", low=0)
     )

@@ -47,8 +47,14 @@ class ReinforcePP(Algorithm):
         metadata=about("reward: subtracted from each token's reward", "REINFORCE++", choices=get_args(kl.Place)),
     )
     gamma: float = field(
-        default=1.0, metadata=about("discount of a reward for each token before it", "verl algorithm.gamma", low=0)
+        default=1.0,
+        metadata=about("discount of a reward for each token before it, at most 1", "verl algorithm.gamma", low=0),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gamma > 1:
+            raise ValueError(f"{self.name}: gamma must be at most 1, not {self.gamma!r}")
 
     @property
     def recipe(self) -> Recipe:
@@ -63,7 +69,11 @@ class ReinforcePP(Algorithm):
             aggregation="mean over all tokens of the batch",
             signal_free="like any other: the batch's mean return is the baseline",
             learns_from=("all_wrong", "all_right"),
-            trl=libraries.trl_rloo(self, normalize_advantages=True),
+            trl=libraries.trl_rloo(
+                self,
+                normalize_advantages=True,
+                without=libraries.named(self, "gamma", "1 instead") if self.gamma != 1 else (),
+            ),
             verl=libraries.verl(self, "token-mean", adv_estimator="reinforce_plus_plus", gamma=self.gamma),
             deviations=(
                 "no KL by default",

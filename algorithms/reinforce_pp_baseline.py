@@ -67,6 +67,7 @@ class ReinforcePPBaseline(Algorithm):
     @property
     def recipe(self) -> Recipe:
         tokens = self.whiten_over == "tokens"
+        eps = libraries.named(self, "std_eps", "1e-4 instead") if self.std_eps != libraries.TRL_EPS else []
         return replace(
             self.plain_recipe,
             title="REINFORCE++-baseline",
@@ -78,8 +79,17 @@ class ReinforcePPBaseline(Algorithm):
             aggregation="mean over all tokens of the batch",
             signal_free="c = 0: minus the batch's length-weighted mean of c" if tokens else "advantage 0",
             learns_from=wording.learns_from(self, *(("all_wrong", "all_right") if tokens else ())),
-            trl=libraries.trl_rloo(self, normalize_advantages=True),
-            verl=libraries.verl(self, "token-mean", adv_estimator="reinforce_plus_plus_baseline"),
+            trl=libraries.trl_rloo(
+                self,
+                normalize_advantages=True,
+                without=libraries.named(self, "whiten_over", "rollouts instead") if tokens else eps,
+            ),
+            verl=libraries.verl(
+                self,
+                "token-mean",
+                adv_estimator="reinforce_plus_plus_baseline",
+                without=() if tokens else libraries.named(self, "whiten_over", "tokens instead"),
+            ),
             deviations=(
                 "no KL by default",
                 "a group with one scored rollout has c = 0 (verl: c = r)",

@@ -70,7 +70,7 @@ class SFT(Algorithm):
             supervision="reference solutions",
             learns_from=("all_wrong", "all_right") if always else ("all_wrong",),
             learns_from_contrast=always,
-            trl="SFTConfig(completion_only_loss=True) on the references",
+            trl="SFTConfig(completion_only_loss=True)  # on the references",
             deviations=("rollouts are drawn and charged, so that the budget is that of the others",),
         )
 

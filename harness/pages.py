@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from textwrap import dedent, fill
+from textwrap import dedent, wrap
 from typing import Any
 
 from groupwise import algorithms
@@ -130,8 +130,11 @@ def _advantage(one: Mapping[str, Any]) -> str:
 def _settings(library: str, settings: str) -> list[str]:
     if not settings:
         return [f"{library}: none."]
-    text = fill(settings, CODE_WIDTH, break_long_words=False, break_on_hyphens=False)
-    return [f"{library}:", _block(text)]
+    line, _, note = settings.partition("  # ")
+    # A wrapped line of overrides has to be joined again in a shell; a call of Python needs nothing.
+    ending = "\n" if line.endswith(")") else " \\\n"
+    text = ending.join(wrap(line, CODE_WIDTH, break_long_words=False, break_on_hyphens=False))
+    return [f"{library}:", _block(text + (f"\n# {note}" if note else ""))]
 
 
 def _deviations(told: Sequence[str], recorded: Sequence[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from groupwise.algorithms.reinforce_pp_baseline import ReinforcePPBaseline
 # divided by the group's deviation: neither shift nor scale counts
 STANDARDISED = [
     ("grpo", {}), ("grpo_paper", {}), ("grpo_trl", {}), ("grpo_verl", {}), ("gspo", {}), ("cispo", {}), ("sapo", {}),
-    ("grpo_open_instruct", {"normalisation": "standard"}), ("grpo_passk", {}),
+    ("grpo_open_instruct", {"normalisation": "standard"}), ("grpo_passk", {}), ("dapo", {}),
 ]  # fmt: skip
 # centred in the group: a shift of one group does not count, a scale does
 CENTRED = [

@@ -34,6 +34,16 @@ def test_weights(options, expected, limited, advantage):
     assert fraction == pytest.approx(limited / len(RATIOS))
 
 
+@pytest.mark.parametrize("options", [{"weight_cap": 1.05}, {"cap": "clamp"}])
+def test_a_token_of_no_advantage_is_not_counted_as_clipped(options):
+    new = tensor([RATIOS, RATIOS]).log()
+    batch = make_batch(new, new * 0, [len(RATIOS)] * 2)
+    silent = loss_and_gradient(CISPO(**options), batch, {"advantage": tensor([0.0, 0.0])})[2]
+    assert silent == {"clip_fraction": 0.0}
+    half = loss_and_gradient(CISPO(**options), batch, {"advantage": tensor([1.0, 0.0])})[2]
+    assert half == {"clip_fraction": pytest.approx(3 / len(RATIOS) / 2)}
+
+
 def test_the_absolute_cap_is_a_clamp_without_a_lower_end():
     absolute, _ = _weights(CISPO(weight_cap=5.0))
     clamp, _ = _weights(CISPO(cap="clamp", epsilon=1.0, epsilon_high=4.0))

@@ -44,8 +44,9 @@ def test_worked_global_advantages_of_the_population_deviation_are_others():
 def test_worked_statistics_of_the_prompts():
     prompts = [group.rewards.mean() for group in GROUPS]
     assert prompts == [1.0, 0.0, 0.5, 0.25]
-    assert np.mean(prompts) == 0.4375
-    assert np.std(prompts, ddof=1) == pytest.approx(0.42696, abs=5e-6)
+    assert group_stats.scored_mean(np.array(prompts)) == 0.4375
+    assert group_stats.deviation(np.array(prompts)) == pytest.approx(0.42696, abs=5e-6)
+    assert group_stats.deviation(np.array(prompts), ddof=0) == pytest.approx(0.36975, abs=5e-6)
 
 
 def test_prompts_are_compared_over_the_batch_or_a_mini_batch():

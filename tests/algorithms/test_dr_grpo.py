@@ -6,7 +6,7 @@ from algorithm_builders import loss_and_gradient, make_batch, make_group, tensor
 
 from groupwise.algorithms.base import Totals
 from groupwise.algorithms.dr_grpo import DrGRPO
-from groupwise.algorithms.grpo_recipes import GRPOTRL
+from groupwise.algorithms.grpo_trl import GRPOTRL
 
 
 def test_worked_numbers():

@@ -31,10 +31,26 @@ def test_worked_advantages(scores, expected):
     np.testing.assert_allclose(_advantage(scores), expected, atol=6e-5)
 
 
-def test_worked_centre_and_divisor():
-    centred = _advantage(GRADED, divide_by_rms=False)
-    np.testing.assert_allclose(centred, np.array(GRADED) - 0.135, atol=1e-12)
-    assert centred[7] / _advantage(GRADED, std_eps=0.0)[7] == pytest.approx(0.516831, abs=5e-7)
+@pytest.mark.parametrize(
+    ("scores", "q", "divisor"),
+    [
+        (GRADED, 0.135, 0.516831),
+        ([1, 0, 0, 0], 0.0, 0.577350),
+        ([1, 1, 1, 0], 1.0, 0.577350),
+        ([1, 1, 0, 0], 0.0, 0.816497),
+        ([1, *[0] * 7], 0.0, 0.377964),
+        ([0.7] * 6, 0.7, None),
+    ],
+)
+def test_worked_centres_and_divisors(scores, q, divisor):
+    centred, divided = _advantage(scores, divide_by_rms=False), _advantage(scores, std_eps=0.0)
+    np.testing.assert_allclose(np.array(scores) - centred, q, atol=1e-12)
+    if divisor is None:
+        assert not centred.any()
+        assert not divided.any()
+    else:
+        moved = centred != 0
+        np.testing.assert_allclose(centred[moved] / divided[moved], divisor, atol=5e-7)
 
 
 def test_the_worked_example_differs_from_grpo():

@@ -26,6 +26,12 @@ def test_worked_rewards(form, values):
     np.testing.assert_allclose(rewards, [values[answer] for answer in "aaabbcxa"], atol=1e-6)
 
 
+def test_worked_frequencies():
+    rewards = dict(zip("aaabbcxa", GAPOGroupAware().rewards(_group("aaabbcxa")), strict=True))
+    frequencies = [1 + 1 / len(LIST.answers) - rewards[answer] for answer in "abc"]  # f, from R = 1 - (f - 1/L)
+    np.testing.assert_allclose(frequencies, [0.5714, 0.2857, 0.1429], atol=5e-5)
+
+
 @pytest.mark.parametrize(
     ("form", "values"),
     [

@@ -80,6 +80,12 @@ def test_worked_advantages(scores, credit, expected):
     np.testing.assert_allclose(_advantage(scores, credit=credit), expected, atol=6e-5)
 
 
+def test_a_small_spread_of_credits_becomes_a_large_one_of_advantages():
+    phi = _credits(_group([1, 1, 1, 1]))
+    assert phi.max() - phi.min() == pytest.approx(0.077, abs=5e-4)
+    assert _advantage([1, 1, 1, 1]).max() == pytest.approx(1.5, abs=5e-3)
+
+
 def test_without_division_a_small_difference_stays_small():
     advantage = _advantage([1, 1, 1, 1], divide_by_std=False)
     phi = np.array([0.519004, 0.519004, 0.596221, 0.522173])
@@ -124,6 +130,20 @@ def test_a_small_lam_makes_coverage_count_and_a_large_one_number():
     pair, orthogonal = make_group([1, 1], embeddings=ROWS[:2]), make_group([1, 1], embeddings=ROWS[[0, 2]])
     shares = [_credits(pair, lam=lam).sum() / _credits(orthogonal, lam=lam).sum() for lam in (1e-6, 1.0, 1e3)]
     np.testing.assert_allclose(shares, [0.525, np.log(3) / np.log(4), 1.0], atol=1e-3)
+
+
+@pytest.mark.parametrize("credit", ["shapley", "leave_one_out"])
+def test_lam_has_a_lower_bound_at_which_credits_still_add_up(credit):
+    with pytest.raises(ValueError, match="lam must be a number of at least 1e-06, not 1e-16"):
+        GCPOCooperative(lam=1e-16, credit=credit)
+    group = with_random_embeddings(make_group([1.0] * 8), dimensions=4)
+    group.embeddings[1] = group.embeddings[0]
+    phi = _credits(group, lam=1e-6, credit=credit)
+    assert (phi > 0).all()
+    assert phi[0] == phi[1]
+    if credit == "shapley":
+        volume = np.linalg.slogdet(np.eye(4) + group.embeddings.T @ group.embeddings / 1e-6)[1]
+        assert phi.sum() == pytest.approx(volume, rel=1e-9)
 
 
 def test_unscored_rollouts_earn_nothing_and_stay_out():
@@ -237,7 +257,7 @@ def test_it_says_everywhere_that_it_is_a_reconstruction():
     assert "reconstruction" in recipe.deviations[0]
     assert "reconstruction" in GCPOCooperative.__doc__
     own = [option for option in fields(GCPOCooperative) if option.name in GCPOCooperative.__annotations__]
-    assert len(own) == 4
+    assert len(own) == 5
     assert all("reconstruction" in option.metadata["source"] for option in own)
 
 

@@ -1,6 +1,7 @@
 """The four recipes that go by the name of GRPO: what each does that the others do not."""
 
 import math
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,10 @@ from algorithm_builders import FakeSampler, Problem, loss_and_gradient, make_bat
 
 from groupwise import algorithms
 from groupwise.algorithms.grpo import GRPO
-from groupwise.algorithms.grpo_recipes import GRPOTRL, GRPOOpenInstruct, GRPOPaper, GRPOVerl
+from groupwise.algorithms.grpo_open_instruct import GRPOOpenInstruct
+from groupwise.algorithms.grpo_paper import GRPOPaper
+from groupwise.algorithms.grpo_trl import GRPOTRL
+from groupwise.algorithms.grpo_verl import GRPOVerl
 
 TWO_GROUPS = [[1, 0, 0, 0], [1, 1, 0, 0]]
 
@@ -168,7 +172,7 @@ def test_recipes_say_what_is_divided_by():
 
 def _settings(line):
     """The keyword arguments of a TRL line."""
-    name, _, arguments = line.partition("(")
+    name, _, arguments = line.partition("  # ")[0].partition("(")
     assert name in ("GRPOConfig", "RLOOConfig")
     return eval(f"dict({arguments}", {"dict": dict})
 
@@ -190,7 +194,7 @@ def test_trl_lines_follow_the_options():
 
 
 def _overrides(line):
-    return dict(part.split("=", 1) for part in line.split())
+    return dict(part.split("=", 1) for part in shlex.split(line, comments=True))
 
 
 def test_verl_lines_follow_the_options():

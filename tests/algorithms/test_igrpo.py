@@ -1,5 +1,6 @@
 """iGRPO: what the drafts cost, which of them is shown, and on what the finals are drawn."""
 
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -52,10 +53,15 @@ def test_the_split(size, drafts, split):
     assert f"{split[0]} drafts" in algorithm.recipe.sampling
 
 
-@pytest.mark.parametrize(("size", "drafts"), [(8, 7), (8, 8), (8, 20), (3, 2), (2, 0)])
+@pytest.mark.parametrize(("size", "drafts"), [(8, 7), (8, 8), (8, 20), (3, 2)])
 def test_at_least_two_finals_are_needed(size, drafts):
     with pytest.raises(ValueError, match=f"^igrpo: drafts must be below group_size - 1 = {size - 1}, not "):
         IGRPO(group_size=size, drafts=drafts)
+
+
+def test_a_group_has_room_for_a_draft_and_two_finals():
+    with pytest.raises(ValueError, match=r"^igrpo: group_size must be a whole number of at least 3, not 2$"):
+        IGRPO(group_size=2)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +114,13 @@ def test_a_draft_with_braces_is_shown_as_it_is(wording):
     draft = make_group([1.0], [r"\frac{1}{2} {draft}"]).rollouts[0]
     shown = IGRPO(wording=wording)._with_draft(Problem("p/0"), [draft], FakeSampler(lambda _, n: [0] * n))
     assert shown.extra.endswith(r"\frac{1}{2} {draft} 0")
+
+
+@pytest.mark.parametrize("wording", list(TEMPLATES))
+def test_a_draft_is_shown_without_the_space_around_it(wording):
+    draft = replace(make_group([1.0]).rollouts[0], text="\n so it is 4 \n\n")
+    shown = IGRPO(wording=wording)._with_draft(Problem("p/0"), [draft], FakeSampler(lambda _, n: [0] * n))
+    assert shown.extra == TEMPLATES[wording].format(draft="so it is 4")
 
 
 def test_every_problem_has_its_own_draft():

@@ -290,6 +290,15 @@ def test_k2_and_k3_are_never_negative_and_stay_finite(difference):
     assert max(values) < 1e9
 
 
+@pytest.mark.parametrize(("estimator", "value"), [("k1", -20.0), ("k2", 200.0), ("k3", math.exp(20.0) - 21.0)])
+def test_a_reference_far_above_the_policy_overflows_no_estimate_in_float32(estimator, value):
+    point = torch.tensor([[-150.0]], dtype=torch.float32, requires_grad=True)  # exp(150) is more than float32 has
+    estimate = kl.estimate(point, torch.zeros((1, 1)), estimator)
+    estimate.sum().backward()
+    assert estimate.item() == pytest.approx(value, rel=1e-6)
+    assert point.grad.item() == 0.0
+
+
 def test_the_mean_of_k1_and_k3_over_the_policy_is_the_kl():
     policy, reference = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.2, 0.6])
     exact = (policy * np.log(policy / reference)).sum()

@@ -3,9 +3,11 @@
 Rewards are eighths, so that shifts and scalings by powers of two are exact and the tests are of the formula.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from algorithm_builders import make_group, permuted
+from algorithm_builders import make_group, permuted, with_random_embeddings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from groupwise.algorithms.dpo import DPO
 from groupwise.algorithms.gapo_adaptive import GAPOAdaptive
 from groupwise.algorithms.gapo_group_aware import GAPOGroupAware
 from groupwise.algorithms.gcpo_contrastive import GCPOContrastive
+from groupwise.algorithms.gcpo_cooperative import GCPOCooperative
 from groupwise.algorithms.gdpo import GDPO
 from groupwise.algorithms.grpo import GRPO
 from groupwise.algorithms.ingredients import groups as group_stats
@@ -220,6 +223,39 @@ def test_group_aware_gapo_gives_the_rarer_of_two_valid_answers_more(answers):
                 assert advantage[i] > advantage[j]
             if one == other:
                 assert advantage[i] == advantage[j]
+
+
+# gcpo_cooperative: log det(I + r K / lam), so that a scale of the rewards is one of lam, and a shift is neither
+
+
+def _cooperative(scores, seed=0, **options):
+    group = with_random_embeddings(make_group(scores), seed=seed)
+    return GCPOCooperative(**options).advantages([group])["advantage"]
+
+
+@given(scores=with_gaps, scale=scales, credit=st.sampled_from(["shapley", "leave_one_out"]))
+@quick
+def test_cooperative_gcpo_sees_a_scale_as_another_lam(scores, scale, credit):
+    scaled = _cooperative([None if r is None else scale * r for r in scores], credit=credit)
+    np.testing.assert_allclose(scaled, _cooperative(scores, lam=1.0 / scale, credit=credit), atol=1e-9)
+
+
+@given(scores=rewards, shift=st.integers(1, 64))
+@quick
+def test_cooperative_gcpo_sees_a_shift_as_more_to_share(scores, shift):
+    group, richer = (with_random_embeddings(make_group([r + s for r in scores])) for s in (0, shift))
+    before, after = (GCPOCooperative().estimate(one)[0].sum() for one in (group, richer))
+    assert after > before
+    assert not _cooperative([0.0] * 3).any()
+    assert _cooperative([float(shift)] * 3).any()  # all wrong no longer: what differs now counts
+
+
+@pytest.mark.parametrize("credit", ["shapley", "leave_one_out"])
+@pytest.mark.parametrize("score", [0.1, 1 / 3, 1e7 + 0.1, 16777216.1, None])
+def test_equal_texts_with_equal_rewards_in_single_precision_give_exactly_zero_to_a_team(score, credit):
+    group = make_group([score if score is None else float(np.float32(score))] * 6)
+    group = replace(group, embeddings=np.tile([[0.6, 0.48, 0.64]], (6, 1)))
+    assert not GCPOCooperative(std_eps=0.0, credit=credit).advantages([group])["advantage"].any()
 
 
 # all of them

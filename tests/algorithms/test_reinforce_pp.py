@@ -151,3 +151,9 @@ def test_recipes_name_the_reading():
     assert rollouts.formula().startswith("A = c / (std c with ddof 1 + 0.0001) over the rollouts of the batch")
     assert rollouts.learns_from == ()
     assert ReinforcePPBaseline().recipe.learns_from == ("all_wrong", "all_right")
+
+
+@pytest.mark.parametrize("gamma", [1.01, 2])
+def test_a_discount_is_no_increase(gamma):
+    with pytest.raises(ValueError, match=r"^reinforce_pp: gamma must be at most 1, not "):
+        ReinforcePP(gamma=gamma)

@@ -31,6 +31,8 @@ GRPO = "GRPOConfig(beta=0.0)"
 SAME = [
     ("grpo", {}),
     ("grpo", {"epsilon_high": 0.28, "ratio_cap": 1.6}),
+    ("grpo", {"dual_clip": 1.6}),
+    ("grpo", {"ratio_cap": 2.0, "dual_clip": 1.6}),
     ("grpo", {"kl_coef": 0.08}),
     ("grpo", {"kl_coef": 0.08, "kl_weighted": True}),
     ("grpo", {"mask_truncated": True}),
@@ -51,6 +53,7 @@ SAME = [
     ("gspo", {"epsilon": 0.2, "epsilon_high": 0.3, "kl_coef": 0.08}),
     ("gspo", {"epsilon": 0.2, "epsilon_high": 0.3, "kl_coef": 0.08, "kl_weighted": True}),
     ("gspo", {"epsilon": 0.2, "epsilon_high": 0.3, "ratio_cap": 1.4, "mask_truncated": True}),
+    ("gspo", {"epsilon": 0.2, "epsilon_high": 0.3, "dual_clip": 1.4}),
     ("cispo", {}),
     ("cispo", {"weight_cap": 1.2, "kl_coef": 0.08, "mask_truncated": True}),
     ("sapo", {}),

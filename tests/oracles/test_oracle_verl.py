@@ -22,6 +22,9 @@ VERL_EPS = {"std_eps": 1e-6}
 SAME = [
     ("grpo", VERL_EPS),
     ("grpo", {**VERL_EPS, "dual_clip": 3.0, "epsilon_high": 0.28}),
+    ("grpo", {**VERL_EPS, "dual_clip": 1.1}),
+    ("grpo", {**VERL_EPS, "ratio_cap": 1.6}),
+    ("grpo", {**VERL_EPS, "ratio_cap": 2.0, "dual_clip": 1.6}),
     ("grpo", {**VERL_EPS, "kl_coef": 0.08}),
     ("grpo", {**VERL_EPS, "kl_coef": 0.08, "kl_estimator": "k1"}),
     ("grpo", {**VERL_EPS, "kl_coef": 0.08, "kl_estimator": "k2", "entropy_coef": 0.02}),
@@ -174,7 +177,7 @@ def test_verl_divides_dr_grpo_by_the_padded_width_unless_told_otherwise():
     case = make_case(0)
     algorithm = ours("dr_grpo", case)
     line, _, scale = algorithm.recipe.verl.rpartition(" ")
-    assert scale.startswith("actor_rollout_ref.actor.loss_scale_factor=")
+    assert scale.startswith("'actor_rollout_ref.actor.loss_scale_factor=")
     settings = settings_of(line, case)
     theirs = verl_result(case, verl_advantages(case, settings.algorithm), settings.actor)
     mine = our_result(algorithm, case)
@@ -199,13 +202,13 @@ def test_the_overlong_penalty_is_verls_up_to_the_limit_and_has_a_floor_beyond():
     """verl's goes on falling, which cannot happen when generation stops at the limit."""
     case = make_case(0)
     limit, cache = 7, 4
-    penalty = verl_shaped_scores(case, limit, cache) - case.scores
+    algorithm = ours("dapo", case, overlong_limit=limit, overlong_cache=cache)
+    penalty = verl_shaped_scores(case, algorithm.recipe.verl) - case.scores
     mine = torch.tensor(overlong_penalty(case.lengths.numpy(), limit, cache))
     within = case.lengths <= limit
     assert (penalty[within] < 0).any()
     torch.testing.assert_close(mine[within], penalty[within])
     torch.testing.assert_close(mine[~within], torch.full((int((~within).sum()),), -1.0))
     torch.testing.assert_close(penalty[~within], -(case.lengths[~within] - limit + cache) / cache)
-    algorithm = ours("dapo", case, overlong_limit=limit, overlong_cache=cache)
     shaped = torch.tensor([reward for group in case.groups for reward in algorithm.rewards(group)])
     torch.testing.assert_close(shaped, case.scores + mine)

@@ -91,8 +91,8 @@ def _rewards(case: Case, multiple: bool) -> list[Any]:
 
 
 def library_call(line: str) -> tuple[str, dict[str, Any]]:
-    """The class and the arguments of a line such as ``GRPOConfig(beta=0.0)``; words after it are dropped."""
-    call = ast.parse(line[: line.rindex(")") + 1], mode="eval").body
+    """The class and the arguments of a line such as ``GRPOConfig(beta=0.0)``, which may end in a comment."""
+    call = ast.parse(line, mode="eval").body
     assert isinstance(call, ast.Call)
     assert isinstance(call.func, ast.Name)
     return call.func.id, {str(argument.arg): ast.literal_eval(argument.value) for argument in call.keywords}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +30,15 @@ class VerlSettings:
     actor: ActorConfig
 
 
+def words_of(line: str) -> list[str]:
+    """What a shell makes of the line, without the plus that adds a setting to verl's defaults."""
+    return [word.removeprefix("+") for word in shlex.split(line, comments=True)]
+
+
 def settings_of(line: str, case: Case) -> VerlSettings:
     """A line of overrides, as one would give it to verl; what it does not name is verl's default."""
     context = OmegaConf.create({"data": {"max_response_length": MAX_NEW_TOKENS}})
-    given = OmegaConf.to_container(OmegaConf.merge(context, OmegaConf.from_dotlist(line.split())), resolve=True)
+    given = OmegaConf.to_container(OmegaConf.merge(context, OmegaConf.from_dotlist(words_of(line))), resolve=True)
     assert given["actor_rollout_ref"]["rollout"] == {"n": case.group_size}
     actor = given["actor_rollout_ref"]["actor"]
     policy_loss = PolicyLossConfig(**actor.pop("policy_loss", {}))
@@ -72,16 +78,18 @@ def verl_advantages(case: Case, config: AlgoConfig) -> torch.Tensor:
     return advantages
 
 
-def verl_shaped_scores(case: Case, limit: int, cache: int) -> torch.Tensor:
-    """What verl's DAPO reward manager makes of the scores, (rollouts,)."""
+def verl_shaped_scores(case: Case, line: str) -> torch.Tensor:
+    """What verl's DAPO reward manager makes of the scores when a line of overrides asks for it, (rollouts,)."""
+    given = OmegaConf.from_dotlist(words_of(line)).reward
+    assert given.reward_manager.name == "dapo"
     scores = iter(case.scores.tolist())
     n = len(case.lengths)
     manager = DAPORewardManager(
         tokenizer=SimpleNamespace(decode=lambda *_, **__: "text", eos_token="</s>"),
         num_examine=0,
         compute_score=lambda **_: next(scores),
-        max_resp_len=limit,
-        overlong_buffer_cfg=SimpleNamespace(enable=True, len=cache, penalty_factor=1.0, log=False),
+        max_resp_len=given.reward_kwargs.max_resp_len,
+        overlong_buffer_cfg=given.reward_kwargs.overlong_buffer_cfg,
     )
     prompts = torch.ones(n, 1, dtype=torch.long)
     data = {
