@@ -102,14 +102,14 @@ def hyper_parameters(algorithm: type[Algorithm]) -> list[Field[Any]]:
     return [option for option in fields(algorithm) if used_by(algorithm, option)]
 
 
-def describe(name: str) -> dict[str, Any]:
+def describe(name: str, **options: Any) -> dict[str, Any]:
     """What the algorithm is, as plain JSON data.
 
     Keys: name, description, formula, recipe (a mapping) and hyper_parameters (a list of name, default,
-    accepted, doc, source). Formula and recipe are those of the defaults.
+    accepted, doc, source). Formula and recipe are those with the options. Raises what ``make`` raises.
     """
-    algorithm = make(name)
-    recipe = {key: _thawed(value) for key, value in asdict(algorithm.recipe).items()}
+    algorithm = make(name, **options)
+    recipe = {key: plain(value) for key, value in asdict(algorithm.recipe).items()}
     return {
         "name": name,
         "description": getdoc(type(algorithm)),
@@ -118,7 +118,7 @@ def describe(name: str) -> dict[str, Any]:
         "hyper_parameters": [
             {
                 "name": option.name,
-                "default": None if option.default is MISSING else _thawed(option.default),
+                "default": None if option.default is MISSING else plain(option.default),
                 "accepted": accepted(option),
                 "doc": option.metadata["doc"],
                 "source": option.metadata["source"],
@@ -128,5 +128,6 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _thawed(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value of an option or of a part of a recipe as JSON has it: a list for a tuple."""
     return list(value) if isinstance(value, tuple) else value

@@ -263,7 +263,7 @@ class Algorithm(ABC):
         ``advantages`` holds this micro-batch's slice of each array, as (rollouts, 1) or (rollouts, tokens).
         """
         per_token, clipped = self.policy_loss(batch, advantages)
-        if self.reference_in_loss and self.kl_coef:
+        if self.kl_in_loss:
             per_token = per_token + self.kl_coef * self._loss_kl(batch)
         if batch.entropies is not None:
             per_token = per_token - self.entropy_coef * batch.entropies
@@ -282,8 +282,8 @@ class Algorithm(ABC):
 
     def surrogate(self, ratio: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
         """The clipped surrogate with this algorithm's clip values."""
-        high = self.epsilon_high or self.epsilon
-        return clip.surrogate(ratio, advantage, self.epsilon, high, self.dual_clip or None, self.ratio_cap or None)
+        low, high = self.epsilon, self.upper_epsilon
+        return clip.surrogate(ratio, advantage, low, high, self.dual_clip or None, self.ratio_cap or None)
 
     def ratio(self, batch: Batch) -> Tensor:
         """The importance ratio, (rollouts, tokens) or (rollouts, 1). Here: of each token."""
@@ -292,6 +292,16 @@ class Algorithm(ABC):
     def aggregate(self, per_token: Tensor, batch: Batch) -> Tensor:
         """One number of all token losses. Here: the mean over each rollout's tokens, then over rollouts."""
         return clip.mean_of_sequence_means(per_token, batch.mask, batch.totals)
+
+    @property
+    def upper_epsilon(self) -> float:
+        """How far above 1 the ratio may go."""
+        return self.epsilon_high or self.epsilon
+
+    @property
+    def kl_in_loss(self) -> bool:
+        """Whether the loss has a KL term."""
+        return self.kl_coef > 0 and self.kl_place == "loss"
 
     # what the harness has to provide
 
@@ -303,7 +313,7 @@ class Algorithm(ABC):
     @property
     def reference_in_loss(self) -> bool:
         """Whether the loss reads the reference model's log-probabilities."""
-        return self.kl_coef > 0 and self.kl_place == "loss"
+        return self.kl_in_loss
 
     @property
     def reference_in_reward(self) -> bool:
@@ -318,7 +328,7 @@ class Algorithm(ABC):
     @property
     def every_rollout_counts(self) -> bool:
         """Whether a rollout without advantage moves the policy too, through a KL or entropy term."""
-        return (self.kl_coef > 0 and self.kl_place == "loss") or self.entropy_coef > 0
+        return self.kl_in_loss or self.entropy_coef > 0
 
     def trains_on(self, rollout: Rollout) -> bool:
         """Whether the rollout is in the loss at all (``mask_truncated``)."""

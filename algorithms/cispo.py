@@ -61,7 +61,7 @@ class CISPO(Algorithm):
     @property
     def recipe(self) -> Recipe:
         absolute = self.cap == "absolute"
-        low, high = (1.0, self.weight_cap - 1.0) if absolute else (self.epsilon, self.epsilon_high or self.epsilon)
+        low, high = (1.0, self.weight_cap - 1.0) if absolute else (self.epsilon, self.upper_epsilon)
         weight = f"at most {self.weight_cap:g}" if absolute else f"in [1 - {low:g}, 1 + {high:g}]"
         return replace(
             self.plain_recipe,
@@ -90,7 +90,7 @@ class CISPO(Algorithm):
         if self.cap == "absolute":
             weight = ratio.clamp(max=self.weight_cap)
         else:
-            weight = ratio.clamp(1.0 - self.epsilon, 1.0 + (self.epsilon_high or self.epsilon))
+            weight = ratio.clamp(1.0 - self.epsilon, 1.0 + (self.upper_epsilon))
         advantage = advantages["advantage"]
         limited = (weight != ratio) & (advantage != 0)
         return -weight * advantage * batch.logprobs, limited.to(ratio.dtype)

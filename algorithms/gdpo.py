@@ -155,7 +155,7 @@ class GDPO(Algorithm):
             return {"advantage": group_stats.whiten(total, tokens, TOKEN_EPS)}
         # Each group's S adds up to 0, so S is its own distance from the mean; a constant group stays at exactly 0.
         std = np.sqrt((total**2).sum() / (scored.sum() - 1))
-        return {"advantage": total / (std + self.std_eps) if std + self.std_eps > 0 else np.zeros(len(total))}
+        return {"advantage": group_stats.divided(total, std + self.std_eps)}
 
     def _summed(self, group: Group) -> Array:
         """S, shape (rollouts,)."""

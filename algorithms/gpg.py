@@ -65,8 +65,7 @@ class GPG(Algorithm):
         return {"advantage": alpha * group_stats.flatten(group_stats.centre(one) for one in rewards)}
 
     def policy_loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        per_token = -advantages["advantage"] * batch.logprobs
-        return per_token, per_token.detach() * 0.0
+        return clip.score_function(batch.logprobs, advantages["advantage"])
 
     def aggregate(self, per_token: Tensor, batch: Batch) -> Tensor:
         return clip.token_mean(per_token, batch.mask, batch.totals)

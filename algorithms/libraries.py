@@ -36,7 +36,7 @@ def trl(
         "beta": float(algorithm.kl_coef) if algorithm.reference_in_loss else 0.0,
     }
     if "epsilon" not in algorithm.unused:
-        settings |= {"epsilon": algorithm.epsilon, "epsilon_high": _high(algorithm)}
+        settings |= {"epsilon": algorithm.epsilon, "epsilon_high": algorithm.upper_epsilon}
     # Beyond the clip range, where A is negative, a dual clip and a cap of the ratio are the same.
     dual = algorithm.dual_clip if _beyond_the_range(algorithm, algorithm.dual_clip) else 0.0
     if algorithm.ratio_cap or dual:
@@ -69,7 +69,7 @@ def trl_rloo(algorithm: Algorithm, normalize_advantages: bool, *, without: Seque
         "num_generations": algorithm.group_size,
         "beta": float(algorithm.kl_coef) if algorithm.reference_in_reward else 0.0,
         "epsilon": algorithm.epsilon,
-        "epsilon_high": _high(algorithm),
+        "epsilon_high": algorithm.upper_epsilon,
         "normalize_advantages": normalize_advantages,
     }
     if algorithm.mask_truncated:
@@ -107,7 +107,7 @@ def verl(
     }
     if "epsilon" not in algorithm.unused:
         settings[f"{ACTOR}.clip_ratio_low"] = algorithm.epsilon
-        settings[f"{ACTOR}.clip_ratio_high"] = _high(algorithm)
+        settings[f"{ACTOR}.clip_ratio_high"] = algorithm.upper_epsilon
     vanilla = loss_mode == "vanilla"
     cap = algorithm.ratio_cap if vanilla and _beyond_the_range(algorithm, algorithm.ratio_cap) else 0.0
     if "dual_clip" not in algorithm.unused and vanilla:
@@ -162,12 +162,8 @@ def _of_the_reward(algorithm: Algorithm) -> list[str]:
     return _set(algorithm, "overlong_limit", "redundancy_coef")
 
 
-def _high(algorithm: Algorithm) -> float:
-    return algorithm.epsilon_high or algorithm.epsilon
-
-
 def _beyond_the_range(algorithm: Algorithm, limit: float) -> bool:
-    return limit >= 1.0 + _high(algorithm)
+    return limit >= 1.0 + algorithm.upper_epsilon
 
 
 def _tighter(*limits: float) -> float:

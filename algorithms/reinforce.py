@@ -59,8 +59,7 @@ class Reinforce(Algorithm):
         return np.nan_to_num(rewards, nan=0.0)
 
     def policy_loss(self, batch: Batch, advantages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        per_token = -advantages["advantage"] * batch.logprobs
-        return per_token, per_token.detach() * 0.0
+        return clip.score_function(batch.logprobs, advantages["advantage"])
 
     def aggregate(self, per_token: Tensor, batch: Batch) -> Tensor:
         return clip.mean_of_sequence_sums(per_token, batch.mask, batch.totals)

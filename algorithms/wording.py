@@ -19,7 +19,7 @@ def shaping(algorithm: Algorithm) -> str:
     if algorithm.overlong_limit:
         start = algorithm.overlong_limit - algorithm.overlong_cache
         parts.append(f"minus up to 1 for a length from {start} to {algorithm.overlong_limit} tokens")
-    if algorithm.kl_coef and algorithm.kl_place == "reward":
+    if algorithm.reference_in_reward:
         parts.append(f"minus {algorithm.kl_coef:g} x {algorithm.kl_estimator} estimate of the KL")
     return ", ".join(parts)
 
@@ -31,7 +31,7 @@ def deviation(algorithm: Algorithm) -> str:
 
 def clip(algorithm: Algorithm) -> str:
     """The clip range, and what limits the ratio of a negative advantage."""
-    text = f"[1 - {algorithm.epsilon:g}, 1 + {algorithm.epsilon_high or algorithm.epsilon:g}]"
+    text = f"[1 - {algorithm.epsilon:g}, 1 + {algorithm.upper_epsilon:g}]"
     if algorithm.ratio_cap:
         text += f", ratio at most {algorithm.ratio_cap:g}"
     if algorithm.dual_clip:
@@ -43,7 +43,7 @@ def kl(algorithm: Algorithm) -> str:
     """The KL term and where it stands."""
     if not algorithm.kl_coef:
         return "none"
-    weight = " x ratio" if algorithm.kl_weighted and algorithm.kl_place == "loss" else ""
+    weight = " x ratio" if algorithm.kl_weighted and algorithm.kl_in_loss else ""
     return f"{algorithm.kl_coef:g} x {algorithm.kl_estimator} estimate{weight} in the {algorithm.kl_place}"
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from textwrap import wrap
 from typing import Any
 
@@ -60,26 +60,21 @@ def algorithm(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises ValueError for an unknown name or option, or a value that is not accepted.
     """
     made = algorithms.make(name, **options)
-    described = algorithms.describe(name)
+    described = algorithms.describe(name, **options)
     common = {option.name for option in fields(type(made)) if option in fields(Algorithm)}
     hyper_parameters = [
-        {**option, "value": _plain(getattr(made, option["name"])), "shared": option["name"] in common}
+        {**option, "value": algorithms.plain(getattr(made, option["name"])), "shared": option["name"] in common}
         for option in described["hyper_parameters"]
     ]
-    recipe = {key: _plain(value) for key, value in asdict(made.recipe).items()}
     return {
         "name": name,
         "description": described["description"],
         "module": type(made).__module__,
-        "formula": made.recipe.formula(),
-        **recipe,
+        "formula": described["formula"],
+        **described["recipe"],
         "hyper_parameters": hyper_parameters,
         "unused": [option.name for option in fields(made) if option.name in type(made).unused],
     }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _task(task: Task) -> dict[str, Any]:

@@ -200,8 +200,9 @@ def update(
             trained += int(lengths[chosen].sum())
 
     if algorithm.reference_in_reward:
+        sampled = _sampled_kl(rollouts)
         for one in metrics:
-            one["kl"] = _sampled_kl(rollouts)
+            one["kl"] = sampled
 
     def mean(name: str) -> float | None:
         values = [m[name] for m in metrics if name in m]

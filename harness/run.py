@@ -101,14 +101,8 @@ def _sizes(experiment: Experiment, data_dir: Path | None) -> dict[str, int]:
 def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
     """The recipe of a label with its options, as it is printed into tables."""
     algorithm = experiment.algorithm(label)
-    recipe = asdict(algorithm.recipe)
-    deviations = list(recipe["deviations"])
-    return {
-        **recipe,
-        "deviations": deviations,
-        "algorithm": algorithm.name,
-        "formula": algorithm.recipe.formula(),
-    }
+    recipe = algorithm.recipe
+    return {**asdict(recipe), "algorithm": algorithm.name, "formula": recipe.formula()}
 
 
 def _make(folder: Path, manifest: dict[str, Any], text: str) -> None:

@@ -86,6 +86,12 @@ def surrogate(
     return loss, clipped.to(loss.dtype)
 
 
+def score_function(logprobs: Tensor, advantage: Tensor) -> tuple[Tensor, Tensor]:
+    """-A log pi, the plain policy gradient: there is no ratio, and so nothing is ever clipped. As ``surrogate``."""
+    per_token = -advantage * logprobs
+    return per_token, per_token.detach() * 0.0
+
+
 def mean_of_sequence_means(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
     """Mean over each rollout's tokens, then over rollouts (GRPO): every rollout weighs the same. Scalar."""
     lengths = mask.sum(dim=1).clamp(min=1.0)
@@ -108,11 +114,6 @@ def token_sum_over_budget(per_token: Tensor, mask: Tensor, totals: Sizes) -> Ten
 def mean_of_sequence_sums(per_token: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
     """Sum over each rollout's tokens, mean over rollouts: the gradient of a sequence's log-probability. Scalar."""
     return (per_token * mask).sum() / max(totals.rollouts, 1)
-
-
-def mean_over_sequences(per_sequence: Tensor, mask: Tensor, totals: Sizes) -> Tensor:
-    """Mean over rollouts of a loss that belongs to the sequence, (rollouts, 1); one without tokens adds 0. Scalar."""
-    return (per_sequence[:, 0] * mask.amax(dim=1)).sum() / max(totals.rollouts, 1)
 
 
 def token_share(indicator: Tensor, mask: Tensor, totals: Sizes) -> Tensor:

@@ -348,7 +348,7 @@ def test_mean_of_sequence_sums():
 
 def test_mean_over_sequences_skips_those_without_tokens():
     per_sequence, mask = tensor([[1.0], [2.0], [99.0]]), tensor([[1.0, 1], [1, 0], [0, 0]])
-    assert clip.mean_over_sequences(per_sequence, mask, Totals(3, 3, 2)).item() == pytest.approx(1.0)
+    assert clip.mean_of_sequence_means(per_sequence, mask, Totals(3, 3, 2)).item() == pytest.approx(1.0)
 
 
 def test_sums_broadcast_a_loss_per_sequence():
