@@ -16,7 +16,7 @@ import torch
 from groupwise.algorithms.base import Algorithm, Group
 from groupwise.harness import checkpoint
 from groupwise.harness.budget import BudgetExceeded, Ledger
-from groupwise.harness.engine import TransformersEngine
+from groupwise.harness.engines.decode import TransformersEngine
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name

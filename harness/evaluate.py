@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from groupwise.harness.engine import TransformersEngine
+from groupwise.harness.engines.contract import Engine
 from groupwise.harness.records import Log, read_lines
 from groupwise.harness.sampler import Asked, Reader, draw, row_of
 from groupwise.tasks.base import Problem
 
 
 def evaluate(
-    engine: TransformersEngine,
+    engine: Engine,
     reader: Reader,
     problems: Sequence[Problem],
     samples: int,

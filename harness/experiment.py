@@ -89,6 +89,16 @@ class SamplingConfig(Section):
     max_new_tokens: Positive | None = None
 
 
+class EngineConfig(Section):
+    """Where training rollouts and evaluations come from. ``importance``: how the gap between the engine's
+    log-probabilities and the trainer's is corrected (``token``: a weight for each token, ``sequence``: one for each
+    rollout, both cut off at ``importance_cap``; Yao et al. 2025, truncated importance sampling)."""
+
+    name: Literal["transformers", "vllm"] = "transformers"
+    importance: Literal["none", "token", "sequence"] = "none"
+    importance_cap: Annotated[float, Field(gt=0)] = 2.0
+
+
 class TrainConfig(Section):
     """What is the same for every optimizer: batches, the optimizer's learning rate and its schedule."""
 
@@ -142,6 +152,29 @@ class EvaluationConfig(Section):
         return self
 
 
+class LeversConfig(Section):
+    """What makes a step cheaper and changes no result beyond rounding; each can be switched off.
+
+    ``shared_prefix``: a prompt goes through the model once for all its rollouts, in sampling and in training.
+    ``drop_finished``: rows that ended leave the decode batch. ``reuse_logprobs``: those of an exact engine serve as the
+    old policy's. ``skip_zero``: rollouts without advantage are left out where nothing else needs them.
+    ``lazy_reference``: a reference model only where the optimizer asks for one. ``bucket_lengths``: micro-batches of
+    rollouts of like length. ``fused_logprobs``: log-probabilities without the table of all of them.
+    ``cast_once``: bfloat16 weights kept between decode steps. ``overlap_grading``: finished rollouts are graded
+    while others are decoded.
+    """
+
+    shared_prefix: bool = True
+    drop_finished: bool = True
+    reuse_logprobs: bool = True
+    skip_zero: bool = True
+    lazy_reference: bool = True
+    bucket_lengths: bool = True
+    fused_logprobs: bool = True
+    cast_once: bool = True
+    overlap_grading: bool = True
+
+
 class ComputeConfig(Section):
     """``threads`` per process decide the last bits of every sum, so they belong to the experiment;
     ``processes`` (0: as many as the cores allow) do not change any number."""
@@ -149,6 +182,7 @@ class ComputeConfig(Section):
     threads: Positive = 1
     processes: Annotated[int, Field(ge=0)] = 0
     rows: Positive = 128
+    levers: LeversConfig = LeversConfig()
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
 
 
@@ -163,6 +197,7 @@ class Experiment(Section):
     train: TrainConfig
     warm_start: WarmStartConfig | None = None
     evaluation: EvaluationConfig
+    engine: EngineConfig = EngineConfig()
     compute: ComputeConfig = ComputeConfig()
     algorithms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 

@@ -15,7 +15,7 @@ from transformers.cache_utils import DynamicCache
 
 from groupwise.algorithms.base import Algorithm, Batch, Group, Rollout, Totals
 from groupwise.algorithms.ingredients import kl
-from groupwise.harness.engine import autocast, left_pad
+from groupwise.harness.engines.decode import autocast, left_pad
 from groupwise.harness.experiment import TrainConfig
 
 BETAS = (0.9, 0.999)

@@ -14,9 +14,9 @@ from groupwise.algorithms.base import DrawnStage, Group, Rollout, Stage
 from groupwise.algorithms.base import Problem as AnyProblem
 from groupwise.harness import embedders
 from groupwise.harness.budget import BudgetExceeded, Ledger
-from groupwise.harness.engine import Completion, Request, TransformersEngine
+from groupwise.harness.engines.contract import Completion, Engine, Request, Sampling, sample
 from groupwise.harness.loading import PromptStyle, encode_completion, encode_prompt
-from groupwise.harness.seeds import generator, uniforms
+from groupwise.harness.seeds import generator, seed_of
 from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import extended, question_text
 from groupwise.verifiers import Verdict
@@ -100,7 +100,7 @@ class Reader:
 
 
 def draw(
-    engine: TransformersEngine,
+    engine: Engine,
     reader: Reader,
     work: Sequence[Asked],
     stage: Stage,
@@ -116,12 +116,15 @@ def draw(
         chosen = [i for i, asked in enumerate(work) if reader.limit_of[asked.problem.task] == limit]
         requests = [
             Request(
-                work[i].prompt,
-                np.stack([uniforms(limit, *address, work[i].problem.id, index) for index in work[i].indices]),
+                prompt=work[i].prompt,
+                seeds=tuple(seed_of(*address, work[i].problem.id, index) for index in work[i].indices),
+                problem=work[i].problem.id,
+                indices=tuple(work[i].indices),
+                messages=tuple(work[i].problem.prompt),
             )
             for i in chosen
         ]
-        completions = engine.sample(requests, limit, temperature)
+        completions = sample(engine, requests, Sampling(limit, temperature))
         drawn = [
             (work[i], index, completion)
             for i, group in zip(chosen, completions, strict=True)
@@ -160,7 +163,7 @@ class TrainingSampler:
 
     def __init__(
         self,
-        engine: TransformersEngine,
+        engine: Engine,
         reader: Reader,
         problems: Sequence[Problem],
         ledger: Ledger,

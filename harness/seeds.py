@@ -26,9 +26,9 @@ def generator(*parts: Part) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed_of(*parts)))
 
 
-def uniforms(n: int, *parts: Part) -> NDArray[np.float64]:
-    """n uniform numbers in [0, 1), shape (n,): one for each token of one rollout."""
-    return generator(*parts).random(n)
+def uniforms(seed: int, n: int) -> NDArray[np.float64]:
+    """The n uniform numbers in [0, 1) of a rollout's seed (``seed_of`` its address), shape (n,): one for each token."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(n)
 
 
 def torch_seed(*parts: Part) -> int:

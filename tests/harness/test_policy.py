@@ -14,7 +14,7 @@ import torch
 from groupwise import algorithms
 from groupwise.algorithms.base import Group, Rollout, Totals
 from groupwise.harness.embedders import hash_embeddings
-from groupwise.harness.engine import left_pad
+from groupwise.harness.engines.decode import left_pad
 from groupwise.harness.experiment import ModelConfig, SamplingConfig, TaskConfig, TrainConfig
 from groupwise.harness.loading import add_lora, encode_completion, encode_prompt, load_model, resolve
 from groupwise.harness.policy import Policy, micro_batches, reference_scores, scheduled, update

@@ -11,7 +11,7 @@ from groupwise.harness.seeds import seed_of, uniforms
 
 
 def test_an_address_always_gives_the_same_numbers_and_a_prefix_of_more() -> None:
-    assert np.array_equal(uniforms(5, "train", 0, "p/1", 3), uniforms(9, "train", 0, "p/1", 3)[:5])
+    assert np.array_equal(uniforms(seed_of("train", 0, "p/1", 3), 5), uniforms(seed_of("train", 0, "p/1", 3), 9)[:5])
 
 
 def test_addresses_that_read_alike_are_different() -> None:
@@ -28,6 +28,6 @@ def test_the_same_in_another_process() -> None:
 
 
 def test_uniform_over_addresses() -> None:
-    draws = np.array([uniforms(1, "train", 0, f"p/{i}", 0)[0] for i in range(4000)])
+    draws = np.array([uniforms(seed_of("train", 0, f"p/{i}", 0), 1)[0] for i in range(4000)])
     counts, _ = np.histogram(draws, bins=10, range=(0, 1))
     assert np.sum((counts - 400) ** 2 / 400) < 27.9  # chi-square, 9 degrees of freedom: p = 0.001

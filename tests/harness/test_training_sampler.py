@@ -9,7 +9,7 @@ import torch
 
 from groupwise.algorithms.base import Rollout
 from groupwise.harness.budget import BudgetExceeded, Ledger
-from groupwise.harness.engine import TransformersEngine
+from groupwise.harness.engines.decode import TransformersEngine
 from groupwise.harness.loading import load_model, resolve
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.tasks import make

@@ -8,7 +8,7 @@ agree give the same text, and the optimizers of a comparison share their luck.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -19,30 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from groupwise.harness.engines.contract import Completion, Finished, Request, Sampling
+from groupwise.harness.seeds import uniforms
+
 # Rows are dropped when this share of them is finished: copying the cache costs about one step.
 DROP_AT = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Rollouts wanted for one prompt. ``uniforms``: (rollouts, max_new_tokens), each in [0, 1)."""
-
-    prompt: tuple[int, ...]
-    uniforms: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One sampled completion; ``tokens`` include the end-of-sequence token when it was drawn.
-
-    ``logprobs`` and ``entropies`` (nats) are those of the distribution that was sampled from, at the
-    sampling temperature; one of each per token.
-    """
-
-    tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    entropies: tuple[float, ...]
-    finish_reason: str
 
 
 class _Preallocated(DynamicLayer):
@@ -86,25 +67,39 @@ class TransformersEngine:
     rows: int
     dtype: torch.dtype = torch.float32
 
+    @property
+    def name(self) -> str:
+        return "transformers"
+
+    @property
+    def exact(self) -> bool:
+        """In bfloat16 the decode loop and the training pass differ by 0.05 nats a token (seen on SmolLM2)."""
+        return self.dtype == torch.float32
+
+    def synchronise(self, model: Any) -> None:
+        """Nothing to do: it samples from the very model that is trained."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
     @torch.no_grad()
-    def sample(self, requests: Sequence[Request], max_new_tokens: int, temperature: float) -> list[list[Completion]]:
-        """For each request, one completion per row of its uniforms, in order."""
-        results: list[list[Completion]] = [[] for _ in requests]
+    def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Finished]:
+        """Every completion; a batch's at once."""
         for chunk in self._chunks(requests):
             prompts = [requests[index].prompt for index, _, _ in chunk]
             counts = [stop - start for _, start, stop in chunk]
-            uniforms = np.concatenate([requests[i].uniforms[start:stop] for i, start, stop in chunk])
-            done = iter(self._decode(prompts, counts, uniforms[:, :max_new_tokens], temperature))
-            for (index, _, _), count in zip(chunk, counts, strict=True):
-                results[index].extend(next(done) for _ in range(count))
-        return results
+            owners = [(index, row) for index, start, stop in chunk for row in range(start, stop)]
+            numbers = np.stack([uniforms(requests[i].seeds[row], sampling.max_new_tokens) for i, row in owners])
+            completions = self._decode(prompts, counts, numbers, sampling.temperature)
+            for (index, row), completion in zip(owners, completions, strict=True):
+                yield Finished(index, row, completion)
 
     def _chunks(self, requests: Sequence[Request]) -> list[list[tuple[int, int, int]]]:
         """Cut the work into batches of at most ``rows``: lists of (request, first row, last row + 1)."""
         chunks: list[list[tuple[int, int, int]]] = [[]]
         room = self.rows
         for index, request in enumerate(requests):
-            start, total = 0, len(request.uniforms)
+            start, total = 0, len(request.seeds)
             while start < total:
                 if room == 0:
                     chunks.append([])
@@ -119,13 +114,13 @@ class TransformersEngine:
         self,
         prompts: list[tuple[int, ...]],
         counts: list[int],
-        uniforms: NDArray[np.float64],
+        numbers: NDArray[np.float64],
         temperature: float,
     ) -> list[Completion]:
         """Decode one batch: prefill each prompt, expand, then a token at a time."""
         device = self.model.device
-        steps = uniforms.shape[1]
-        draws = torch.from_numpy(np.ascontiguousarray(uniforms.T)).to(device)
+        steps = numbers.shape[1]
+        draws = torch.from_numpy(np.ascontiguousarray(numbers.T)).to(device)
         layers = [_Preallocated(steps) for _ in range(self.model.config.num_hidden_layers)]
         cache = Cache(layers=list(layers))
         ids, mask = left_pad(prompts, self.pad, device)
