@@ -13,6 +13,7 @@ from typing import Any
 from groupwise.harness.compare import command as compare
 from groupwise.harness.diversity import command as diversity
 from groupwise.harness.errors import InputError, printable
+from groupwise.harness.evaluation import command as evaluation
 from groupwise.harness.gate import command as gate
 from groupwise.harness.plan import command as plan
 from groupwise.harness.verify import commands as verify
@@ -36,6 +37,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="the run folder (default: runs/NAME)")
     run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     run.add_argument("--data-dir", type=Path, help="folder with benchmark data (default: $GROUPWISE_DATA)")
+    run.add_argument("--executor", choices=["local", "ray"], default="local", help="where: processes here, or Ray")
+    run.add_argument("--ray-address", metavar="ADDRESS", help="HOST:PORT of a Ray head, from one of the cluster's "
+                     "nodes (default: $RAY_ADDRESS, or a cluster on this machine for this run)")  # fmt: skip
+    run.add_argument("--json", action="store_true", help="print every number of the report instead of its tables")
     run.set_defaults(handler=_run)
 
     report = commands.add_parser("report", help="write the report of a run again, and print it")
@@ -43,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--json", action="store_true", help="print every number of the report instead")
     report.set_defaults(handler=_report)
 
+    evaluation.add_command(commands)
     diversity.add_command(commands)
     compare.add_command(commands)
     gate.add_command(commands)
@@ -92,14 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from groupwise.harness.report.write import print_report
+    from groupwise.harness.report.write import print_report, written_summary
     from groupwise.harness.run import RunFailed, run
 
     try:
-        folder = run(options.experiment, options.set, options.out, options.resume, options.data_dir)
+        folder = run(
+            options.experiment, options.set, options.out, options.resume, options.data_dir, options.executor,
+            options.ray_address,
+        )  # fmt: skip
     except RunFailed as error:
         print(f"groupwise: {error}", file=sys.stderr)
         return FAILED
+    if options.json:
+        print(json.dumps(written_summary(folder), indent=1, ensure_ascii=False))
+        return 0
     print_report(folder)
     print(f"report: {folder / 'report' / 'index.html'}, {folder / 'report' / 'report.md'}")
     return 0

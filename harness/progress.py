@@ -63,6 +63,10 @@ class Display:
             self.bar.remove_task(self.rows.pop(unit))
         self._show(None)
 
+    def say(self, words: str) -> None:
+        """Lines that stay, above the bar where there is one."""
+        self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
     def left(self) -> float | None:
         """Seconds left at the speed so far; None before anything was done."""
         fresh = sum(self.done.values()) - self.restored

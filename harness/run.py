@@ -1,4 +1,4 @@
-"""A whole run: check everything, make the folder, do every unit in a pool of processes, report."""
+"""A whole run: check everything, make the folder, have every unit done, report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
-from groupwise.harness import pool
 from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
@@ -25,9 +25,18 @@ class RunFailed(Exception):
     """Some units of a run failed; what is done is on disk and ``--resume`` goes on."""
 
 
-def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_dir: Path | None) -> Path:
+def run(
+    source: str,
+    overrides: list[str],
+    out: Path | None,
+    resume: bool,
+    data_dir: Path | None,
+    executor: str = "local",
+    address: str | None = None,
+) -> Path:
     """Run an experiment and write its report. Returns the run folder.
 
+    ``executor`` and ``address``: where the units are done, see ``executors.opened``.
     Raises InputError before anything is written when the experiment, its data or its model are not
     usable; RunFailed when units failed.
     """
@@ -35,7 +44,8 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     experiments.check_data(experiment, source, data_dir)
     check_installed(experiment, source)
     check_rewards(experiment, source, data_dir)
-    from groupwise.harness.loading import resolve
+    from groupwise.harness.adapters import check_targets
+    from groupwise.harness.loading import resolve, whole_folder
     from groupwise.harness.provenance import overlaps, provenance
 
     folder = out or Path("runs") / experiment.name
@@ -43,6 +53,7 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
         hint = "it has no manifest.json, so it is not a run" if resume else "add --resume, or choose another --out"
         raise InputError(f"{folder}: exists already; {hint}")
     model_folder, model = resolve(experiment.model.name, experiment.model.revision)
+    check_targets(whole_folder(model_folder), experiment.model.lora)
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "name": experiment.name,
@@ -55,16 +66,17 @@ def run(source: str, overrides: list[str], out: Path | None, resume: bool, data_
     }
     if folder.exists():
         _same_experiment(folder, manifest)
-    else:
-        _make(folder, manifest, text, experiment, data_dir)
-    with _locked(folder):
-        place = RunPlace(folder, model_folder, data_dir)
-        failures = pool.work(experiment, place, _units(experiment), _sizes(experiment, data_dir))
-        _close(folder, manifest, experiment, failures)
-        from groupwise.harness.report.write import write_report
+    place = RunPlace(folder, model_folder, data_dir)
+    with executors.opened(executor, address, experiment, place) as crew:
+        if not folder.exists():
+            _make(folder, manifest, text, experiment, data_dir)
+        with _locked(folder):
+            failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
+            _close(folder, manifest, experiment, failures)
+            from groupwise.harness.report.write import write_report
 
-        if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
-            write_report(folder)
+            if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
+                write_report(folder)
     if failures:
         first, reason = next(iter(failures.items()))
         raise RunFailed(f"{folder}: {len(failures)} of {len(_units(experiment))} units failed; {first}: {reason}")

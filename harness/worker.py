@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
-import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 from groupwise.harness.experiment import Experiment, load_problems
 from groupwise.harness.layout import WARM_START, RunPlace
+from groupwise.harness.replicas import ALONE, Replicas, launch
 
-_reports: Any = None
+Report = Callable[[str, int, bool], None]  # unit, rollouts, whether they were found on disk
+
+_report: Report | None = None
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,10 @@ class Unit:
         return self.kind if self.kind == "warm_start" else f"{self.label} seed {self.seed}"
 
 
-def start(reports: Any, threads: int, device: str) -> None:
-    """Set up a worker: its threads, its way to report, and its end when the parent dies.
-
-    Ctrl-C reaches every process of a terminal; it is the parent's to handle.
-    """
-    global _reports
-    _reports = reports
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def start(report: Report, threads: int, device: str) -> None:
+    """Set up this process for units: its threads, and its way to report."""
+    global _report
+    _report = report
     import torch
 
     torch.set_num_threads(threads)
@@ -48,24 +45,19 @@ def start(reports: Any, threads: int, device: str) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _die_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, and they must not go on writing beside a resumed run."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
 def work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
     """Do one unit; everything it makes is on disk when it returns."""
     try:
-        _work(unit, experiment, run)
+        if experiment.compute.replicas > 1 and unit.kind != "warm_start":
+            launch(experiment.compute, partial(_work, unit, experiment, run), _report)
+        else:
+            _work(unit, experiment, run)
     finally:
         _give_memory_back()
 
 
 def _give_memory_back() -> None:
-    """Return what the unit used to the system: the heap is kept while a unit runs (see ``pool``), and what it
+    """Return what the unit used to the system: the heap is kept while a unit runs (see ``executors``), and what it
     leaves behind would add up over the units of a worker."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other systems keep no such heap
@@ -73,7 +65,7 @@ def _give_memory_back() -> None:
         trim(0)
 
 
-def _work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
+def _work(unit: Unit, experiment: Experiment, run: RunPlace, replicas: Replicas = ALONE) -> None:
     report = _reporter(unit)
     if unit.kind == "warm_start" and experiment.warm_start is not None:
         import torch
@@ -89,14 +81,15 @@ def _work(unit: Unit, experiment: Experiment, run: RunPlace) -> None:
     from groupwise.harness.cell import run_base, run_cell
 
     if unit.kind == "base":
-        run_base(experiment, run, unit.seed, report)
+        run_base(experiment, run, unit.seed, report, replicas)
     else:
-        run_cell(experiment, run, unit.label, unit.seed, report)
+        run_cell(experiment, run, unit.label, unit.seed, report, replicas)
 
 
 def _reporter(unit: Unit) -> Callable[..., None]:
     def report(rollouts: int, restored: bool = False) -> None:
-        if rollouts:
-            _reports.put((unit.name, rollouts, restored))
+        if rollouts and _report is not None:
+            with _one_at_a_time:  # an engine may report from its threads
+                _report(unit.name, rollouts, restored)
 
     return report

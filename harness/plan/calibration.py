@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from groupwise.harness.errors import InputError
+from groupwise.harness.executors import slots
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, WARM_START
 from groupwise.harness.loading import cache_dir
@@ -108,7 +109,7 @@ def algorithm_of(experiment: Experiment, label: str) -> dict[str, Any]:
 
 def processes_of(experiment: Experiment) -> int:
     """How many processes a run has on this machine."""
-    return experiment.compute.processes or max(1, (os.cpu_count() or 1) // experiment.compute.threads)
+    return slots.processes(experiment.compute)
 
 
 def key_of(experiment: Experiment) -> dict[str, Any]:

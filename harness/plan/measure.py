@@ -1,27 +1,28 @@
 """A calibration measured here: a few batches of the experiment's own optimizers, tasks and model, then thrown away.
 
-As many processes as the run would have are at work all the while, since they share caches and memory.
+As many processes as the run would have are at work all the while, each in its slot as in the run, since they share
+caches and memory.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from groupwise.harness import experiment as experiments
-from groupwise.harness import worker
+from groupwise.harness.executors.base import Ended, Job
+from groupwise.harness.executors.local import Pool
+from groupwise.harness.executors.slots import divide
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import RunPlace
-from groupwise.harness.plan.calibration import Calibration, Spent, algorithm_of, key_of, processes_of, total
-from groupwise.harness.pool import WORKER_ENVIRONMENT
+from groupwise.harness.plan.calibration import Calibration, Spent, algorithm_of, key_of, total
 from groupwise.harness.progress import clock
 from groupwise.harness.requirements import check_installed, check_rewards
 
@@ -55,45 +56,31 @@ def measure(experiment: Experiment, source: str, data_dir: Path | None) -> Calib
     from groupwise.harness.loading import resolve
 
     model, _ = resolve(experiment.model.name, experiment.model.revision)
-    processes, threads = processes_of(experiment), experiment.compute.threads
-    before = {name: os.environ.get(name) for name in (*WORKER_ENVIRONMENT, "OMP_NUM_THREADS")}
-    os.environ.update(WORKER_ENVIRONMENT, OMP_NUM_THREADS=str(threads))
-    context = multiprocessing.get_context("spawn")
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="groupwise-calibrate-") as scratch,
-            ProcessPoolExecutor(
-                processes, context, worker.start, (context.Queue(), threads, experiment.compute.device)
-            ) as pool,
-        ):
-            try:
-                return _measure(experiment, RunPlace(Path(scratch), model, data_dir), pool, processes)
-            except BaseException:  # an interrupt does not wait for what nobody will read
-                for process in multiprocessing.active_children():
-                    process.kill()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    slots, compute = divide(experiment.compute), experiment.compute
+    with (
+        tempfile.TemporaryDirectory(prefix="groupwise-calibrate-") as scratch,
+        Pool(slots, compute.threads, compute.device) as pool,
+    ):
+        return _measure(experiment, RunPlace(Path(scratch), model, data_dir), pool, len(slots))
 
 
-def _measure(experiment: Experiment, place: RunPlace, pool: ProcessPoolExecutor, processes: int) -> Calibration:
+def _measure(experiment: Experiment, place: RunPlace, pool: Pool, processes: int) -> Calibration:
     started, asked, busy = time.time(), time.monotonic(), os.getloadavg()[0]
     warm_step = None
     if experiment.warm_start is not None:
         _say("warm start", asked)
-        warm_step = pool.submit(warm_step_seconds, experiment, place).result()
+        job: Job = partial(warm_step_seconds, experiment, place)
+        warm_step = next(_results(pool, {"the warm start": job}, alone=True))
     labels = list(experiment.algorithms)
     # Every process has something to do from first to last, or it would be measured alone on the machine.
     work = (labels * processes)[: max(len(labels), processes)]
-    futures = [
-        pool.submit(measure_label, experiment, place, label, number, number < processes)
+    jobs: dict[str, Job] = {
+        f"{label} (measurement {number})": partial(measure_label, experiment, place, label, number, number < processes)
         for number, label in enumerate(work)
-    ]
+    }
     found: list[Measured] = []
-    for done in as_completed(futures):
-        found.append(done.result())
+    for one in _results(pool, jobs):
+        found.append(one)
         _say(f"{len(found)} of {len(work)} optimizers measured", asked)
     first = min(one.ready for one in found)
     evaluations = [one.evaluation for one in found if one.evaluation]
@@ -116,6 +103,15 @@ def _measure(experiment: Experiment, place: RunPlace, pool: ProcessPoolExecutor,
         place="measured now",
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _results(pool: Pool, jobs: Mapping[str, Job], alone: bool = False) -> Iterator[Any]:
+    """What the jobs return, as they end. Raises RuntimeError when one fails."""
+    for event in pool.run(jobs, alone):
+        if isinstance(event, Ended):
+            if event.reason is not None:
+                raise RuntimeError(f"{event.trace}{event.job}: {event.reason}")
+            yield event.result
 
 
 def _same(experiment: Experiment, label: str, parts: Sequence[Spent]) -> Spent:
@@ -151,7 +147,7 @@ def measure_label(experiment: Experiment, place: RunPlace, label: str, number: i
 
 def _train(training: Any) -> Spent:
     """Batches as the cell would make them, timed; `Training` of the cell module."""
-    from groupwise.harness.policy import update
+    from groupwise.harness.update import update
 
     batch, algorithm, ledger = training.config.problems_per_batch, training.algorithm, training.cell.ledger
     parts: list[Spent] = []

@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,49 +13,22 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from small_run import PATIENCE, assert_same, command, contents, holders, started, wait_for
 
 from groupwise.harness.cli import main
 
-SMALL = [
-    "seeds=[3]",
-    'algorithms={"grpo": {"kl_coef": 0.01}, "dapo": {"kl_coef": 0.01, "kl_place": "reward"}, "gcpo_contrastive": {}}',
-    "budget.total=96",
-    "train.keep_weights=true",
-]
-# Times and hosts have files of their own; everything else is a function of experiment, code and machine.
-NOT_COMPARED = {"timings.jsonl", ".lock"}
 
-
-def command(out: Path, *extra: str) -> list[str]:
-    changes = [part for change in SMALL for part in ("--set", change)]
-    return ["run", "smoke", "--out", str(out), *changes, *extra]
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    files = (path for path in run.rglob("*") if path.is_file() and path.name not in NOT_COMPARED)
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
-def assert_same(run: Path, other: Path) -> None:
-    ours, theirs = contents(run), contents(other)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    assert main(command(out)) == 0
-    return out
-
-
-def test_a_second_run_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> None:
+def test_one_process_gives_the_same_bytes_as_two(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "again"
-    assert main(command(out, "--set", "compute.processes=1")) == 0
+    assert main(command(out, "--json", "--set", "compute.processes=1")) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == json.loads((out / "report" / "summary.json").read_text(encoding="utf-8"))
     ours = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     theirs = json.loads((undisturbed / "manifest.json").read_text(encoding="utf-8"))
     assert ours["experiment"]["compute"].pop("processes") == 1
-    assert theirs["experiment"]["compute"].pop("processes") == 0
+    assert theirs["experiment"]["compute"].pop("processes") == 2
     assert ours == theirs
     for run in (out, undisturbed):
         (run / "manifest.json").rename(run.parent / f"{run.name}-manifest.json")
@@ -79,18 +49,10 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_run_resumes_to_the_same_bytes(moment: str, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "groupwise.harness.cli", *command(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 240
-    while not list(out.glob(MOMENTS[moment])):
-        assert process.poll() is None, "the run ended before the moment came"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = started(out)
+    wait_for(MOMENTS[moment], out, process)
+    process.kill()
+    process.communicate()
     assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["status"] == "running"
     for cell in (out / "cells").glob("*"):
         if not (cell / "ledger.json").exists():  # what a kill while the weights are being saved leaves
@@ -162,26 +124,10 @@ def test_a_budget_in_tokens_is_kept_and_its_curve_is_in_rollouts(tmp_path: Path)
     assert int(curve[0].removeprefix("curve-")) == before[-1]["rollouts"]
 
 
-# What runs in the background of a shell script inherits an ignored SIGINT, and these tests may.
-INTERRUPTIBLE = (
-    "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "from groupwise.harness.cli import main\nsys.exit(main(sys.argv[1:]))"
-)
-
-
 def test_an_interrupt_ends_the_run_at_once_and_resume_goes_on(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "interrupted"
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *command(out)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 240
-    while not list(out.glob("cells/*/steps.jsonl")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    process = started(out)
+    wait_for("cells/*/steps.jsonl", out, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -268,6 +214,27 @@ def test_a_failing_cell_is_named_and_does_not_take_the_others_down(
     assert {cell["label"] for cell in manifest["cells"] if cell["status"] == "done"} == {"grpo", "gcpo_contrastive"}
     shutil.rmtree(broken)
     assert main(command(out, "--resume")) == 0
+    assert_same(out, undisturbed)
+
+
+def test_a_cell_that_is_killed_takes_no_other_down(undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "crowded"
+    process = started(out)
+    steps = "cells/grpo-seed3/steps.jsonl"
+    wait_for(steps, out, process)
+    (worker,) = holders(out / steps)
+    assert worker != process.pid
+    os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    words = "grpo seed 3: killed by signal 9, which is what the system does when memory runs out"
+    assert errors.splitlines()[-1] == f"groupwise: {out}: 1 of 4 units failed; {words}"
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert {cell["label"] for cell in manifest["cells"] if cell["status"] == "done"} == {"dapo", "gcpo_contrastive"}
+    assert not (out / "cells" / "grpo-seed3" / "ledger.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/ledger.json")}
+    assert main(command(out, "--resume")) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
     assert_same(out, undisturbed)
 
 

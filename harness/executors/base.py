@@ -1,0 +1,103 @@
+"""What every executor speaks: jobs go in, their progress and their ends come out."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+POLL_SECONDS = 0.2
+# Read by OpenMP, tokenizers and glibc when a worker starts. Waiting threads that spin cost a busy neighbour
+# dearly; and a heap that is kept saves the page faults of giving every large tensor back to the system.
+WORKER_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+
+Job = Callable[[], Any]  # picklable, and what it returns, too
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A job has made some rollouts; ``restored`` ones were found on disk."""
+
+    job: str
+    rollouts: int
+    restored: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job is over. ``reason``: one line on why it failed, None when it is done. ``trace``: where, if that is known.
+
+    ``host``: where it ran, None when its worker did not live to say so; ``seconds`` likewise.
+    """
+
+    job: str
+    seconds: float | None = None
+    host: str | None = None
+    result: Any = None
+    reason: str | None = None
+    trace: str = ""
+
+
+class Crew(Protocol):
+    """The workers of an executor, however many and wherever they are. Leaving it ends them, whatever they do."""
+
+    name: str
+
+    def run(self, jobs: Mapping[str, Job], alone: bool = False) -> Iterator[Progress | Ended]:
+        """Do the jobs in their order, as many at once as there are places; each ends exactly once, and one that
+        fails, or takes its worker down, does so by itself. ``alone``: a job may have the whole machine."""
+        ...
+
+    def close(self) -> None:
+        """End the workers; may be called twice."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def attempt(name: str, job: Job) -> Ended:
+    """Do a job in this process; a failure is an end like any other. SystemExit is a library that gave up."""
+    begun = time.monotonic()
+    try:
+        result = job()
+    except (Exception, SystemExit) as error:
+        return Ended(name, time.monotonic() - begun, platform.node(), None, in_words(error), traceback.format_exc())
+    return Ended(name, time.monotonic() - begun, platform.node(), result)
+
+
+def in_words(error: BaseException) -> str:
+    """An error as one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """The variables that a worker must find when its process begins."""
+    return {**WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+
+
+@contextmanager
+def environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """These variables for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
