@@ -1,64 +1,61 @@
 """Rollouts from a transformers model: one decode loop for sampling in training and in evaluation.
 
-Each distinct prompt is prefilled once and its key-value cache expanded to all its rollouts; finished
-rows are dropped from the batch; the cache is allocated once. A token is drawn by inverting the
-cumulative distribution at a uniform number that belongs to (rollout, position), so two policies that
-agree give the same text, and the optimizers of a comparison share their luck.
+Each distinct prompt goes through the model once for all its rollouts, and finished rows leave the batch. A token is
+drawn by inverting the cumulative distribution at a uniform number that belongs to (rollout, position), so two
+policies that agree give the same text, and the optimizers of a comparison share their luck.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
 
-from groupwise.harness.engines.contract import Completion, Finished, Request, Sampling
+from groupwise.harness.engines import llama
+from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling
+from groupwise.harness.engines.drawing import draw
+from groupwise.harness.engines.generic import GenericDecoder, autocast, cast_linear, left_pad
+from groupwise.harness.engines.packing import Unpackable, stamp
 from groupwise.harness.seeds import uniforms
 
-# Rows are dropped when this share of them is finished: copying the cache costs about one step.
-DROP_AT = 0.25
+__all__ = ["Levers", "TransformersEngine", "autocast", "left_pad"]
+
+# Rows are dropped when this share of them is finished: copying the cache costs about half a step.
+DROP_AT = 0.125
 
 
-class _Preallocated(DynamicLayer):
-    """A cache layer with room for the whole completion, so that no step copies what is already there."""
+@dataclass(frozen=True, slots=True)
+class Levers:
+    """What makes sampling cheaper and changes no result beyond rounding, see ``experiment.LeversConfig``.
 
-    def __init__(self, room: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._room = room
+    ``cast_once``: weights are cast and laid out for the processor once after each update, not at each step.
+    """
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        seen = self.get_seq_length()
-        if not seen:
-            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-            self._allocate(key_states, value_states)
-        end = seen + key_states.shape[-2]
-        self._keys[:, :, seen:end], self._values[:, :, seen:end] = key_states, value_states
-        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
-        return self.keys, self.values
+    shared_prefix: bool = True
+    drop_finished: bool = True
+    cast_once: bool = True
 
-    def _allocate(self, keys: Tensor, values: Tensor) -> None:
-        shape = (keys.shape[0], keys.shape[1], keys.shape[2] + self._room, keys.shape[3])
-        self._keys, self._values = keys.new_empty(shape), values.new_empty(shape)
 
-    def take(self, rows: Tensor) -> None:
-        """Keep (or repeat) the rows named by index."""
-        end = self.get_seq_length()
-        self._keys, self._values = self._keys[rows], self._values[rows]
-        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+class Decoder(Protocol):
+    """One batch being decoded; logits are (rows, vocabulary)."""
+
+    def start(self) -> Tensor: ...
+    def step(self, tokens: Tensor) -> Tensor: ...
+    def keep(self, rows: Tensor) -> None: ...
 
 
 @dataclass
 class TransformersEngine:
     """Samples from a causal language model. ``rows``: most completions decoded side by side.
 
-    ``dtype``: bfloat16 runs matrix products in bfloat16 (autocast) over float32 weights.
+    ``dtype``: bfloat16 draws from the model whose matrix products, attention included, take bfloat16 weights and
+    inputs and give bfloat16, logits too, all else in float32: the model that autocast makes of float32 weights. The
+    log-probabilities are those of that distribution.
     """
 
     model: Any
@@ -66,6 +63,9 @@ class TransformersEngine:
     pad: int
     rows: int
     dtype: torch.dtype = torch.float32
+    levers: Levers = Levers()
+    _kept: Any = field(default=None, init=False, repr=False)
+    _stamp: tuple[object, ...] = field(default=(), init=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -77,22 +77,45 @@ class TransformersEngine:
         return self.dtype == torch.float32
 
     def synchronise(self, model: Any) -> None:
-        """Nothing to do: it samples from the very model that is trained."""
+        """From here on sample from ``model``. Changed weights are noticed without it, where torch wrote them."""
+        self.model = model
+        self.close()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Give back the memory of the weights that were laid out."""
+        self._kept, self._stamp = None, ()
 
     @torch.no_grad()
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Finished]:
-        """Every completion; a batch's at once."""
+        """Every completion, as soon as its last token is drawn.
+
+        A rollout that reaches the last position of the model ends there (``length``). Raises EngineError for a prompt
+        that leaves no room for a token, before anything is drawn.
+        """
+        room = [self._room(request, sampling.max_new_tokens) for request in requests]
         for chunk in self._chunks(requests):
+            rows = [
+                _Row(index, row, room[index], uniforms(requests[index].seeds[row], room[index]))
+                for index, start, stop in chunk
+                for row in range(start, stop)
+            ]
             prompts = [requests[index].prompt for index, _, _ in chunk]
-            counts = [stop - start for _, start, stop in chunk]
-            owners = [(index, row) for index, start, stop in chunk for row in range(start, stop)]
-            numbers = np.stack([uniforms(requests[i].seeds[row], sampling.max_new_tokens) for i, row in owners])
-            completions = self._decode(prompts, counts, numbers, sampling.temperature)
-            for (index, row), completion in zip(owners, completions, strict=True):
-                yield Finished(index, row, completion)
+            owner = np.repeat(np.arange(len(chunk)), [stop - start for _, start, stop in chunk])
+            if not self.levers.shared_prefix:
+                prompts, owner = [prompts[i] for i in owner], np.arange(len(owner))
+            yield from self._decode(prompts, owner, rows, sampling)
+
+    def _room(self, request: Request, limit: int) -> int:
+        """How many tokens may follow the prompt."""
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        length = len(request.prompt)
+        if not length:
+            raise EngineError(f"{request.problem or 'a prompt'}: no tokens; expected at least one")
+        if positions is not None and length >= positions:
+            raise EngineError(
+                f"{request.problem or 'a prompt'}: {length} tokens; the model has room for {positions}, answer included"
+            )
+        return limit if positions is None else min(limit, positions - length)
 
     def _chunks(self, requests: Sequence[Request]) -> list[list[tuple[int, int, int]]]:
         """Cut the work into batches of at most ``rows``: lists of (request, first row, last row + 1)."""
@@ -111,109 +134,81 @@ class TransformersEngine:
         return [chunk for chunk in chunks if chunk]
 
     def _decode(
-        self,
-        prompts: list[tuple[int, ...]],
-        counts: list[int],
-        numbers: NDArray[np.float64],
-        temperature: float,
-    ) -> list[Completion]:
-        """Decode one batch: prefill each prompt, expand, then a token at a time."""
+        self, prompts: Sequence[tuple[int, ...]], owner: NDArray[np.int64], rows: list[_Row], sampling: Sampling
+    ) -> Iterator[Finished]:
+        """Decode one batch, a token of every row at a time. ``owner``: the prompt of each row."""
         device = self.model.device
-        steps = numbers.shape[1]
-        draws = torch.from_numpy(np.ascontiguousarray(numbers.T)).to(device)
-        layers = [_Preallocated(steps) for _ in range(self.model.config.num_hidden_layers)]
-        cache = Cache(layers=list(layers))
-        ids, mask = left_pad(prompts, self.pad, device)
-        logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-        owner = torch.repeat_interleave(torch.arange(len(prompts), device=device), torch.tensor(counts, device=device))
-        rows = torch.arange(len(owner), device=device)  # which completion each row of the batch is
-        logits, mask = logits[owner], torch.cat([mask[owner], mask.new_ones(len(owner), steps)], 1)
-        position = mask[:, : ids.shape[1]].sum(1)
-        for layer in layers:
-            layer.take(owner)
-        record = _Record(len(owner), steps)
-        eos = torch.tensor(sorted(self.eos), device=device)
-        finished = torch.zeros(len(owner), dtype=torch.bool, device=device)
-        for step in range(steps):
-            token, logprob, entropy = _draw(logits / temperature, draws[step][rows])
-            record.add(rows[~finished], step, token[~finished], logprob[~finished], entropy[~finished])
-            finished = finished | torch.isin(token, eos)
-            if bool(finished.all()) or step == steps - 1:
-                break
-            if float(finished.float().mean()) >= DROP_AT:
-                keep = torch.nonzero(~finished)[:, 0]
-                rows, token, mask, position = rows[keep], token[keep], mask[keep], position[keep]
-                finished = finished[keep]
-                for layer in layers:
-                    layer.take(keep)
-            seen = ids.shape[1] + step + 1
-            logits = self._forward(token[:, None], mask[:, :seen], (position + step)[:, None], cache)
-        return record.completions(self.eos)
+        most = max(row.room for row in rows)
+        decoder = self._decoder(prompts, torch.from_numpy(owner).to(device), most)
+        logits = decoder.start()
+        while True:
+            numbers = torch.tensor([row.number() for row in rows], dtype=torch.float64, device=device)
+            token, logprob, entropy = draw(logits, numbers, sampling.temperature, sampling.top_p)
+            drawn = zip(token.tolist(), logprob.tolist(), entropy.tolist(), strict=True)
+            for row, (chosen, log_p, nats) in zip(rows, drawn, strict=True):
+                if not row.finish_reason:
+                    row.add(chosen, log_p, nats, self.eos)
+                    if row.finish_reason:
+                        yield row.finished()
+            going = [place for place, row in enumerate(rows) if not row.finish_reason]
+            if not going:
+                return
+            if self.levers.drop_finished and len(rows) - len(going) >= DROP_AT * len(rows):
+                keep = torch.tensor(going, device=device)
+                rows, token = [rows[place] for place in going], token[keep]
+                decoder.keep(keep)
+            logits = decoder.step(token)
 
-    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
-        with autocast(self.dtype, ids.device.type):
-            output = self.model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        last: Tensor = output.logits[:, -1].float()
-        return last
+    def _decoder(self, prompts: Sequence[tuple[int, ...]], owner: Tensor, room: int) -> Decoder:
+        kept = self._weights() if self.levers.cast_once else self.model
+        if isinstance(kept, llama.Weights):
+            return llama.LlamaDecoder(kept, prompts, owner, room)
+        return GenericDecoder(kept, self.dtype, self.pad, prompts, owner, room)
 
+    def _weights(self) -> Any:
+        """The weights as they are now, laid out anew only when they have changed."""
+        now = stamp(self.model)
+        if now != self._stamp:
+            self.close()
+            self._kept, self._stamp = self._laid_out(), now
+        return self._kept
 
-class _Record:
-    """What was drawn so far, as (completion, step) tables."""
-
-    def __init__(self, rows: int, steps: int) -> None:
-        self._tokens = torch.zeros(rows, steps, dtype=torch.long)
-        self._logprobs = torch.zeros(rows, steps)
-        self._entropies = torch.zeros(rows, steps)
-        self._lengths = torch.zeros(rows, dtype=torch.long)
-
-    def add(self, rows: Tensor, step: int, tokens: Tensor, logprobs: Tensor, entropies: Tensor) -> None:
-        rows = rows.cpu()
-        self._tokens[rows, step] = tokens.cpu()
-        self._logprobs[rows, step] = logprobs.cpu()
-        self._entropies[rows, step] = entropies.cpu()
-        self._lengths[rows] = step + 1
-
-    def completions(self, eos: frozenset[int]) -> list[Completion]:
-        tables = (self._tokens.tolist(), self._logprobs.tolist(), self._entropies.tolist())
-        return [
-            Completion(
-                tuple(tokens[:length]),
-                tuple(logprobs[:length]),
-                tuple(entropies[:length]),
-                "stop" if tokens[length - 1] in eos else "length",
-            )
-            for tokens, logprobs, entropies, length in zip(*tables, self._lengths.tolist(), strict=True)
-        ]
+    def _laid_out(self) -> Any:
+        base = llama.supported(self.model)
+        if base is not None:
+            try:
+                return llama.pack(base, self.dtype, self.rows)
+            except Unpackable:
+                pass
+        return self.model if self.dtype == torch.float32 else cast_linear(self.model, self.dtype)
 
 
-def _draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Inverse-CDF sampling. ``logits`` (rows, vocabulary), ``uniform`` (rows,) -> token, log p, entropy."""
-    logprobs = torch.log_softmax(logits, -1)
-    probabilities = logprobs.exp()
-    cumulative = probabilities.cumsum(-1)
-    # Scaled by the total, which rounding leaves next to 1, so that the last token is never overrun.
-    below_one = uniform.to(cumulative.dtype).clamp(max=1 - 2**-22)  # float32 would round some up to 1
-    target = (below_one * cumulative[:, -1])[:, None]
-    token = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    entropy = torch.special.entr(probabilities).sum(-1)
-    return token[:, 0], logprobs.gather(-1, token)[:, 0], entropy
+@dataclass
+class _Row:
+    """A rollout being decoded: seed ``row`` of a request. ``numbers``: its uniform numbers, one for each token."""
 
+    request: int
+    row: int
+    room: int
+    numbers: NDArray[np.float64]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    finish_reason: str = ""
 
-def left_pad(sequences: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, both (sequences, longest), padded on the left."""
-    longest = max(len(sequence) for sequence in sequences)
-    ids = torch.tensor([[pad] * (longest - len(s)) + list(s) for s in sequences], device=device)
-    mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences], device=device)
-    return ids, mask
+    def number(self) -> float:
+        """The one for the next token."""
+        return 0.0 if self.finish_reason else float(self.numbers[len(self.tokens)])
 
+    def add(self, token: int, logprob: float, entropy: float, eos: frozenset[int]) -> None:
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.entropies.append(entropy)
+        if token in eos:
+            self.finish_reason = "stop"
+        elif len(self.tokens) == self.room:
+            self.finish_reason = "length"
 
-def autocast(dtype: torch.dtype, device: str) -> AbstractContextManager[Any]:
-    """bfloat16 matrix products over float32 weights; does nothing for float32."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+    def finished(self) -> Finished:
+        completion = Completion(tuple(self.tokens), tuple(self.logprobs), tuple(self.entropies), self.finish_reason)
+        return Finished(self.request, self.row, completion)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
 
-from groupwise.harness.engines import decode
-from groupwise.harness.engines.contract import Completion, Request, Sampling, sample
-from groupwise.harness.engines.decode import TransformersEngine
-from groupwise.harness.loading import encode_prompt, load_model, resolve
+from groupwise.harness.engines import decode, llama
+from groupwise.harness.engines.contract import Completion, EngineError, Request, Sampling, sample
+from groupwise.harness.engines.decode import Levers, TransformersEngine
+from groupwise.harness.loading import SMOLLM2, cache_dir, encode_prompt, load_model, resolve
 from groupwise.harness.seeds import seed_of
 from groupwise.tasks import make
 
@@ -99,3 +104,118 @@ def test_uniform_numbers_at_the_very_top_draw_a_possible_token(loaded, monkeypat
     monkeypatch.setattr(decode, "uniforms", lambda seed, n: np.full(n, np.nextafter(1.0, 0.0)))
     completion = sample(engine_of(model, tokenizer), [Request(prompts[0], (0,))], Sampling(1, 1.0))[0][0]
     assert completion.logprobs[0] > -25
+
+
+def generated(model, prompt, limit: int) -> tuple[int, ...]:  # type: ignore[no-untyped-def]
+    """The greedy answer of transformers."""
+    ids = torch.tensor([prompt])
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False)
+    return tuple(out[0, len(prompt) :].tolist())
+
+
+def test_temperature_0_is_greedy_with_the_logprobs_of_temperature_1(loaded) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    drawn = sample(engine_of(model, tokenizer), requests_of(prompts, 2), Sampling(LIMIT, 0.0))
+    for prompt, (one, other) in zip(prompts, drawn, strict=True):
+        assert one.tokens == other.tokens == generated(model, prompt, LIMIT)
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + one.tokens])).logits[0, len(prompt) - 1 : -1].float()
+        expected = torch.log_softmax(logits, -1)[torch.arange(len(one.tokens)), torch.tensor(one.tokens)]
+        assert torch.allclose(torch.tensor(one.logprobs), expected, atol=2e-4)
+
+
+def test_the_greedy_answer_of_smollm2_is_that_of_generate() -> None:
+    if not (cache_dir() / "SmolLM2-135M-Instruct").is_dir():
+        pytest.skip("SmolLM2-135M-Instruct is not in the cache")
+    model, tokenizer = load_model(resolve(SMOLLM2)[0])
+    questions = ["What is 1 + 9?", "Tom has 7 apples and gives 2 of them away. How many are left, and why?"]
+    prompts = [
+        tuple(tokenizer.apply_chat_template([{"role": "user", "content": text}], return_dict=False, tokenize=True))
+        for text in questions
+    ]
+    drawn = sample(engine_of(model, tokenizer), requests_of(prompts, 2), Sampling(12, 0.0))
+    for prompt, completions in zip(prompts, drawn, strict=True):
+        assert {c.tokens for c in completions} == {generated(model, prompt, 12)}
+
+
+@pytest.mark.parametrize("lever", [field.name for field in fields(Levers)])
+def test_a_lever_switched_off_changes_no_token(loaded, lever: str) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    for sampling in (Sampling(40, 1.0), Sampling(40, 0.7, 0.9)):
+        plain, other = (
+            sample(replace(engine_of(model, tokenizer), levers=levers), requests_of(prompts), sampling)
+            for levers in (Levers(), Levers(**{lever: False}))
+        )
+        assert texts(plain) == texts(other)
+        for one, two in zip(chain(*plain), chain(*other), strict=True):
+            assert np.allclose(one.logprobs, two.logprobs, rtol=1e-5, atol=1e-5)
+            assert np.allclose(one.entropies, two.entropies, rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_seeds_give_the_same_bytes(loaded) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    for dtype in (torch.float32, torch.bfloat16):
+        engine = replace(engine_of(model, tokenizer), dtype=dtype)
+        one, two = (sample(engine, requests_of(prompts), Sampling(LIMIT, 1.0)) for _ in range(2))
+        assert one == two == sample(replace(engine), requests_of(prompts), Sampling(LIMIT, 1.0))
+
+
+def test_the_second_token_follows_the_distribution_given_the_first(loaded) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    n, bins = 6000, 16
+    draws = tuple(seed_of("pairs", j) for j in range(n))
+    group = sample(engine_of(model, tokenizer, 1000), [Request(prompts[1], draws)], Sampling(2, 2.0))[0]
+    firsts = Counter(c.tokens[0] for c in group if c.tokens[0] != tokenizer.eos_token_id)
+    for first, times in firsts.most_common(2):
+        with torch.no_grad():
+            logits = model(torch.tensor([(*prompts[1], first)])).logits[0, -1].double() / 2
+        bin_of = np.arange(len(logits)) % bins  # single tokens are too rare at this temperature
+        expected = np.bincount(bin_of, torch.softmax(logits, -1).numpy() * times)
+        counts = np.bincount([c.tokens[1] % bins for c in group if c.tokens[0] == first], minlength=bins)
+        assert times > 200
+        assert expected.min() > 5
+        statistic = float(((counts - expected) ** 2 / expected).sum())
+        assert statistic < 45  # chi-square with 15 degrees of freedom: p = 0.0001
+
+
+def test_top_p_draws_only_from_the_nucleus(loaded) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    drawn = sample(engine_of(model, tokenizer), requests_of(prompts[:2], 12), Sampling(8, 1.5, 0.6))
+    for prompt, completions in zip(prompts, drawn, strict=False):
+        for tokens in {c.tokens for c in completions}:
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1].float() / 1.5
+            for row, token in zip(torch.softmax(logits, -1), tokens, strict=True):
+                assert float(row[row > row[token]].sum()) < 0.6 + 1e-4
+    assert len({c.tokens for group in drawn for c in group}) > 4
+
+
+def test_completions_come_as_soon_as_they_are_whole(loaded, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    steps = 0
+    step = llama.LlamaDecoder.step
+
+    def counted(self, tokens):  # type: ignore[no-untyped-def]
+        nonlocal steps
+        steps += 1
+        return step(self, tokens)
+
+    monkeypatch.setattr(llama.LlamaDecoder, "step", counted)
+    stream = engine_of(model, tokenizer).stream(requests_of(prompts), Sampling(LIMIT, 1.3))
+    came = [(steps, len(done.completion.tokens)) for done in stream]
+    assert len({after for after, _ in came}) > 2
+    assert all(length == after + 1 for after, length in came)
+
+
+def test_rollouts_end_where_the_positions_of_the_model_do(loaded) -> None:  # type: ignore[no-untyped-def]
+    model, tokenizer, prompts = loaded
+    short = copy.copy(model)
+    short.config = copy.deepcopy(model.config)
+    short.config.max_position_embeddings = len(prompts[0]) + 3
+    engine = TransformersEngine(short, frozenset(), tokenizer.pad_token_id, 8)
+    whole = sample(replace(engine, model=model), requests_of(prompts[:1], 4), Sampling(6))[0]
+    cut = sample(engine, requests_of(prompts[:1], 4), Sampling(6))[0]
+    assert [(c.tokens, c.finish_reason) for c in cut] == [(c.tokens[:3], "length") for c in whole]
+    for prompt, words in ((prompts[0] * 2, f"{2 * len(prompts[0])} tokens"), ((), "no tokens")):
+        with pytest.raises(EngineError, match=words):
+            sample(engine, [Request(prompts[0], (1,)), Request(prompt, (2,))], Sampling(6))
