@@ -8,6 +8,7 @@ from pathlib import Path
 SCHEMA_VERSION = 1  # of the records; raised when a reader of the old ones would misread the new
 BASE = "base"  # the label of the model before reinforcement learning
 WARM_START = "warm_start"
+EVALUATION = "evaluation"  # the kind of a run folder with models that were evaluated as they are
 COMPARATOR = "grpo"  # the label that the others are compared with, where it is among them
 # A rollout is right when its score is 1; a score between 0 and 1 counts in the mean score only.
 RIGHT = 1.0 - 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from groupwise.harness.experiment import Experiment, load_problems
@@ -14,10 +14,14 @@ FOLDER = "problems"
 
 def write_problems(folder: Path, experiment: Experiment, data_dir: Path | None) -> None:
     """``folder/problems/TASK.jsonl``: id, prompt, accepted answers and metadata of each problem, one a line."""
+    write_tasks(folder, {table.name: load_problems(table, data_dir) for table in experiment.evaluation.tasks})
+
+
+def write_tasks(folder: Path, problems: Mapping[str, Iterable[Problem]]) -> None:
+    """The same of problems by the name of their task."""
     (folder / FOLDER).mkdir()
-    for table in experiment.evaluation.tasks:
-        lines = _lines(load_problems(table, data_dir))
-        write_text(folder / FOLDER / f"{table.name}.jsonl", "".join(f"{line}\n" for line in lines))
+    for task, every in problems.items():
+        write_text(folder / FOLDER / f"{task}.jsonl", "".join(f"{line}\n" for line in _lines(every)))
 
 
 def _lines(problems: Iterable[Problem]) -> Iterable[str]:

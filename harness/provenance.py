@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from groupwise import verifiers
-from groupwise.harness.experiment import Experiment, load_problems, task_tables
+from groupwise.harness.engines.make import describe
+from groupwise.harness.experiment import Experiment, TaskConfig, load_problems, task_tables
 from groupwise.tasks import data
 from groupwise.tasks.base import Problem
 from groupwise.tasks.overlap import overlap
@@ -25,7 +26,18 @@ LIBRARIES = ("groupwise", "torch", "transformers", "tokenizers", "numpy", "scipy
 
 def provenance(experiment: Experiment, model: dict[str, str], data_dir: Path | None) -> dict[str, Any]:
     """JSON data for the manifest; ``data.accepted`` names the files whose rows were not the expected ones."""
-    tasks = {".".join(key): _task(config, data_dir) for key, config in task_tables(experiment)}
+    tasks = {".".join(key): task(config, load_problems(config, data_dir)) for key, config in task_tables(experiment)}
+    return {
+        **surroundings(),
+        "engine": describe(experiment.engine, experiment.model),
+        "model": {"name": experiment.model.name, **model},
+        "tasks": tasks,
+        "data": {"accepted": data.accepted()},
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """The code, the libraries and the machine."""
     return {
         "code": {"git": _git(), "sources": _sources()},
         "python": platform.python_version(),
@@ -35,10 +47,6 @@ def provenance(experiment: Experiment, model: dict[str, str], data_dir: Path | N
             "architecture": platform.machine(),
             "processor": _processor(),
         },
-        "engine": "transformers",
-        "model": {"name": experiment.model.name, **model},
-        "tasks": tasks,
-        "data": {"accepted": data.accepted()},
     }
 
 
@@ -57,13 +65,20 @@ def fingerprint(problems: Sequence[Problem]) -> str:
     return digest.hexdigest()
 
 
-def _task(config: Any, data_dir: Path | None) -> dict[str, Any]:
-    task, problems = config.make(), load_problems(config, data_dir)
+def task(config: TaskConfig, problems: Sequence[Problem]) -> dict[str, Any]:
+    """A task as it was asked and graded: versions, and the hash of its problems."""
+    made = config.make()
     return {
-        "name": task.name, "version": task.version, "split": config.split, "problems": len(problems),
-        "sha256": fingerprint(problems),
-        "verifier": task.verifier, "verifier_version": verifiers.get(task.verifier).version,
-        "verifier_environment": verifiers.environment(task.verifier),
+        "name": made.name, "version": made.version, "split": config.split, "problems": len(problems),
+        "sha256": fingerprint(problems), **graded_by(made.verifier),
+    }  # fmt: skip
+
+
+def graded_by(verifier: str) -> dict[str, Any]:
+    """The verifier as it is now."""
+    return {
+        "verifier": verifier, "verifier_version": verifiers.get(verifier).version,
+        "verifier_environment": verifiers.environment(verifier),
     }  # fmt: skip
 
 

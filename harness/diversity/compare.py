@@ -21,17 +21,20 @@ Found = dict[str, Any]
 Grids = Mapping[str, pd.DataFrame]
 
 
-def findings(cells: pd.DataFrame, labels: Sequence[str], comparator: str, measures: Sequence[Measure]) -> Found:
+def findings(
+    cells: pd.DataFrame, labels: Sequence[str], comparator: str, measures: Sequence[Measure], *, untrained: bool = False
+) -> Found:
     """Per label estimates, and differences to the comparator, of one task's cells.
 
     cells: columns `KEY`, scored, right, and one per measure. One family of tests for each measure. The base model is
-    one model: averaged over its seeds, it stands beside every seed of an optimizer.
+    one model: averaged over its seeds, it stands beside every seed of an optimizer. untrained: so is every label, and
+    nothing is said of training runs.
     """
     mine = {label: grids(cells[cells["label"] == label]) for label in labels if (cells["label"] == label).any()}
     found: Found = {"labels": {label: _estimates(label, table, measures) for label, table in mine.items()}}
     others = [label for label in mine if label != comparator]
     found["differences"] = {
-        m.column: _family(mine, others, comparator, m) for m in measures if comparator in mine and others
+        m.column: _family(mine, others, comparator, m, untrained) for m in measures if comparator in mine and others
     }
     return found
 
@@ -52,7 +55,9 @@ def _samples(table: Grids, measure: Measure, problems: pd.Index | None = None) -
     return int(np.nansum((sizes if problems is None else sizes.loc[problems]).to_numpy()))
 
 
-def _family(mine: Mapping[str, Grids], others: Sequence[str], reference: str, measure: Measure) -> Found:
+def _family(
+    mine: Mapping[str, Grids], others: Sequence[str], reference: str, measure: Measure, untrained: bool
+) -> Found:
     found: Found = {}
     for label in others:
         sides = [mine[label], mine[reference]]
@@ -68,7 +73,7 @@ def _family(mine: Mapping[str, Grids], others: Sequence[str], reference: str, me
     corrected = holm([row["p"] for row in found.values()])
     for row, p in zip(found.values(), corrected, strict=True):
         # One training run says nothing about other runs of the optimizer, however many problems it rests on.
-        row["p_holm"], row["survives"] = p, bool(p < 1 - LEVEL and row["seeds"] > 1)
+        row["p_holm"], row["survives"] = p, bool(p < 1 - LEVEL and (untrained or row["seeds"] > 1))
     return found
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as parquet
 from groupwise.harness.errors import InputError
 from groupwise.harness.jsontext import check_text
 from groupwise.harness.layout import BASE, cell_name
-from groupwise.harness.report.checks import name_of, number, read_manifest, shown, whole
+from groupwise.harness.report.checks import name_of, number, read_manifest, section_of, shown, whole
 from groupwise.harness.report.read import FINAL
 from groupwise.harness.report.rows import read_lines
 from groupwise.harness.report.texts import SETTINGS, digest
@@ -90,7 +90,7 @@ def read_texts(folder: Path) -> Texts:
     """What there is to measure. Raises RecordError or InputError when it is no run, or has no final evaluation."""
     manifest = read_manifest(folder / "manifest.json")
     experiment = manifest["experiment"]
-    labels, seeds = (BASE, *experiment["algorithms"]), tuple(dict.fromkeys(experiment["seeds"]))
+    labels, seeds = (BASE, *experiment[section_of(manifest)]), tuple(dict.fromkeys(experiment["seeds"]))
     tasks = tuple(dict.fromkeys(name_of(task) for task in experiment["evaluation"]["tasks"]))
     evaluations = []
     for label in labels:

@@ -16,7 +16,7 @@ from groupwise.harness.diversity.measure import Settings, Tools, measure, some_r
 from groupwise.harness.diversity.records import Texts, read_texts
 from groupwise.harness.embedders import measuring
 from groupwise.harness.errors import InputError
-from groupwise.harness.layout import BASE, COMPARATOR, RIGHT
+from groupwise.harness.layout import BASE, COMPARATOR, EVALUATION, RIGHT
 from groupwise.harness.report.cells import KEY
 from groupwise.harness.report.texts import (
     WORDING,
@@ -53,9 +53,11 @@ def diversity(folder: Path, settings: Settings) -> tuple[Found, tuple[TextMeasur
     cells = table.merge(beside, on=KEY, how="left")
     sizes = rollouts.assign(right=rollouts["score"] >= RIGHT).groupby(KEY)
     cells = cells.merge(sizes.agg(scored=("score", "count"), right=("right", "sum")).reset_index(), on=KEY)
-    comparator = COMPARATOR if COMPARATOR in run.labels else next((x for x in run.labels if x != BASE), BASE)
+    untrained = run.manifest.get("kind") == EVALUATION
+    preferred = COMPARATOR in run.labels and not untrained
+    comparator = COMPARATOR if preferred else next((x for x in run.labels if x != BASE), BASE)
     tasks = {
-        task: findings(cells[cells["task"] == task], run.labels, comparator, measures)
+        task: findings(cells[cells["task"] == task], run.labels, comparator, measures, untrained=untrained)
         for task in run.tasks
         if (cells["task"] == task).any()
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.harness.jsontext import check_text, loads
-from groupwise.harness.layout import BASE, SCHEMA_VERSION
+from groupwise.harness.layout import BASE, EVALUATION, SCHEMA_VERSION
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 LARGEST = 2**53  # counts beyond it are no whole numbers as floats any more
@@ -61,7 +61,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys that are missing or wrong, each with what was expected."""
-    for key in ("name", "status"):
+    for key in ("name", "status", "kind"):
         found = manifest.get(key, "")
         if not isinstance(found, str) or not found.isprintable():
             yield key, f"a text of one line, got {shown(found)}"
@@ -77,21 +77,28 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "provenance.tasks", f"a table, got {shown(provenance['tasks'])}"
     experiment = manifest.get("experiment")
     if not isinstance(experiment, dict):
-        yield "experiment", "a table with algorithms, seeds and evaluation.tasks"
+        yield "experiment", f"a table with {section_of(manifest)}, seeds and evaluation.tasks"
         return
-    yield from _wrong_experiment(experiment)
+    yield from _wrong_experiment(experiment, section_of(manifest))
 
 
-def _wrong_experiment(experiment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    algorithms, seeds = experiment.get("algorithms"), experiment.get("seeds")
-    if not isinstance(algorithms, dict) or not algorithms:
-        yield "experiment.algorithms", f"a table with at least one optimizer, got {shown(algorithms)}"
+def section_of(manifest: Mapping[str, Any]) -> str:
+    """The table of the experiment whose keys are the labels: optimizers that trained, or models evaluated as they
+    are."""
+    return "models" if manifest.get("kind") == EVALUATION else "algorithms"
+
+
+def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[tuple[str, str]]:
+    labelled, seeds = experiment.get(section), experiment.get("seeds")
+    if not isinstance(labelled, dict) or not labelled:
+        one = "optimizer" if section == "algorithms" else "model"
+        yield f"experiment.{section}", f"a table with at least one {one}, got {shown(labelled)}"
     else:
-        for label, options in algorithms.items():
+        for label, options in labelled.items():
             if label == BASE or not LABEL.fullmatch(label):
-                yield f"experiment.algorithms.{label!a}", f"a label of letters, digits, _ and . other than {BASE!r}"
+                yield f"experiment.{section}.{label!a}", f"a label of letters, digits, _ and . other than {BASE!r}"
             if not isinstance(options, dict):
-                yield f"experiment.algorithms.{label}", f"a table of options, got {shown(options)}"
+                yield f"experiment.{section}.{label}", f"a table of options, got {shown(options)}"
     if not (isinstance(seeds, list) and seeds and all(whole(seed, 0, SEEDS) for seed in seeds)):
         yield "experiment.seeds", f"a list of whole numbers from 0, got {shown(seeds)}"
     if not _named(experiment.get("model", "")):

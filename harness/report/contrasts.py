@@ -18,36 +18,43 @@ Grids = Mapping[str, Mapping[str, pd.DataFrame]]
 Summary = dict[str, Any]
 
 
-def family(mine: Grids, others: list[str], reference: str, measure: Measure, *, tested: bool) -> Summary:
+def family(
+    mine: Grids, others: list[str], reference: str, measure: Measure, *, tested: bool, untrained: bool = False
+) -> Summary:
     """Differences `label - reference` in one measure, corrected together: one family.
 
     A difference from one training run survives nothing: it says nothing about other runs of the optimizer, however
     many problems it rests on. tested: add permutation and McNemar test, bootstrap, effect, runs won, probability of
-    improvement and the test of "no worse", as for the measures that claims are made of.
+    improvement and the test of "no worse", as for the measures that claims are made of. untrained: all labels are
+    models as they are, and what is said of them is meant of no training run: problems alone are a sample.
     """
-    found = {label: _difference(mine, label, reference, measure, tested=tested) for label in others}
+    found = {
+        label: _difference(mine, label, reference, measure, tested=tested, untrained=untrained) for label in others
+    }
     # One training run has no p about optimizers: it is no member of a family of those that have.
-    crossed = any(row["seeds"] > 1 for row in found.values())
+    crossed = not untrained and any(row["seeds"] > 1 for row in found.values())
     p_values = [row["p"] if row["seeds"] > 1 or not crossed else float("nan") for row in found.values()]
     holm, discoveries = statistics.holm(p_values), statistics.benjamini_hochberg(p_values)
     alpha = 1 - statistics.LEVEL
     for row, strict, rate in zip(found.values(), holm, discoveries, strict=True):
-        several = row["seeds"] > 1
+        several = untrained or row["seeds"] > 1
         row |= {"p_holm": strict, "survives": bool(strict < alpha and several)}
         row |= {"p_bh": rate, "survives_bh": bool(rate < alpha and several)}
     return found
 
 
-def _difference(mine: Grids, label: str, reference: str, measure: Measure, *, tested: bool) -> Summary:
+def _difference(mine: Grids, label: str, reference: str, measure: Measure, *, tested: bool, untrained: bool) -> Summary:
     first, second = paired_grids(mine, label, reference, measure.column)
     used = (first - second).notna()
     drawn = [mine[name]["drawn"] for name in (label, reference)]
     most = max((int(np.nanmax(d.to_numpy())) for d in drawn if d.size), default=1)
-    samples = sum(_rollouts(mine[name]["scored"], used, untrained=name == BASE) for name in (label, reference))
+    samples = sum(
+        _rollouts(mine[name]["scored"], used, untrained=untrained or name == BASE) for name in (label, reference)
+    )
     found = statistics.difference(first, second, samples, measure.bounds(most))
     if not tested:
         return found.to_dict()
-    trained, single = BASE not in (label, reference), most == 1 and first.shape[1] == 1
+    trained, single = not untrained and BASE not in (label, reference), most == 1 and first.shape[1] == 1
     return {**found.to_dict(), **_tests(found, first.to_numpy(), second.to_numpy(), samples, trained, single)}
 
 

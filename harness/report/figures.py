@@ -23,7 +23,7 @@ from groupwise.harness.report.drawing import (
     render,
     styled,
 )
-from groupwise.harness.report.tables import design
+from groupwise.harness.report.tables import design, evaluated
 
 __all__ = ["FORMATS", "Picture", "drawings", "pictures"]
 
@@ -45,8 +45,9 @@ def drawings(summary: Summary, steps: pd.DataFrame) -> Iterator[Drawing]:
 def _task(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
     yield from _curves(summary, task, content)
     yield from _passes(summary, task, content)
+    several = len(content["labels"]) > 1  # a point alone is a number, and stands in the tables
     measure = tradeoff.measure_of(content)
-    if measure:
+    if measure and several:
         yield tradeoff.drawing(summary, task, content, measure)
     if content["differences"].get(summary["comparator"]):
         yield forest.differences(summary, task, content)
@@ -56,7 +57,8 @@ def _task(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
     if seeds:
         yield seeds
     yield from dots.breakdowns(summary, task, content)
-    yield dots.lengths(summary, task, content)
+    if several:
+        yield dots.lengths(summary, task, content)
 
 
 def _curves(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
@@ -85,7 +87,7 @@ def _curves(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
 
 def _passes(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
     ks = content["k"]
-    if len(ks) < 2:
+    if len(ks) < (3 if len(content["labels"]) == 1 else 2):  # one line of two points says no more than the table
         return
     # A label with fewer samples per problem than others has its values at small k alone.
     lines = {label: Series(ks, [row["pass_at_k"].get(str(k)) for k in ks]) for label, row in content["labels"].items()}
@@ -104,6 +106,7 @@ def _how(summary: Summary, content: Summary, each: str, found: Mapping[str, Seri
     """How to read the panels, and what a band is."""
     seeds = max(row["accuracy"]["seeds"] for row in content["labels"].values())
     random = f"problems and {seeds} training seeds" if seeds > 1 else "problems alone, one seed"
+    random = "problems alone" if evaluated(summary) else random
     band = f"bands are {percent(summary)} intervals ({random})"
     if crowded(summary):
         return f"{multiples.how(summary).format(each)}; {band}"

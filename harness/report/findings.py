@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
+from groupwise.harness.importance import LARGE_GAP
 from groupwise.harness.layout import BASE
 from groupwise.harness.report.drawing import MANY, crowded
-from groupwise.harness.report.tables import DIGITS, SHOWN, interval, number, p_text
+from groupwise.harness.report.tables import DIGITS, SHOWN, evaluated, interval, noun, number, p_text
 from groupwise.harness.statistics import holm
 from groupwise.harness.statistics.collapse import TOO_SHORT
 
@@ -25,6 +26,7 @@ def sentences(summary: Summary) -> list[str]:
         if content["labels"]:
             found += _task(summary, task, content)
     found += _overlap(summary) + _whole(summary) + _fallen(summary) + _collapse(summary)
+    found += _engine_gap(summary)
     return found + _contrast(summary) if crowded(summary) else found
 
 
@@ -82,25 +84,38 @@ def _task(summary: Summary, task: str, content: Summary) -> list[str]:
         found.append(f"**{task}.** " + _accuracy(summary, rows))
     elif reference not in labels:
         found.append(f"**{task}.** {reference} has no final evaluation yet, so nothing is compared with it.")
+    elif evaluated(summary) and len(labels) == 1:
+        found.append(f"**{task}.** {_one_model(reference, labels[reference])}")
     elif trained == [reference]:
         found.append(f"**{task}.** {reference} is the only optimizer; it is compared with {BASE} alone.")
     else:
-        found.append(f"**{task}.** {reference} shares no problem and seed with another optimizer; nothing to compare.")
+        what = "problem" if evaluated(summary) else "problem and seed"
+        found.append(f"**{task}.** {reference} shares no {what} with another {noun(summary)}; nothing to compare.")
     if not any(row["accuracy"]["value"] for row in labels.values()):
-        found.append(f"{task}: no rollout was right, before or after training; nothing about optimizers follows.")
+        when = "" if evaluated(summary) else ", before or after training"
+        found.append(f"{task}: no rollout was right{when}; nothing about {noun(summary)}s follows.")
         return found
     apart, pairs = overlapping(content, trained)
     # Overlap of unpaired intervals says nothing against a paired difference that is established.
     if pairs and not apart and not any(row["survives"] for row in rows.values()):
         found.append(
-            f"{task}: the accuracy intervals of all {len(trained)} optimizers overlap, so the order in which the table "
-            "would rank them is not established by these data."
+            f"{task}: the accuracy intervals of all {len(trained)} {noun(summary)}s overlap, so the order in which the "
+            "table would rank them is not established by these data."
         )
     found += _from_base(task, content, trained)
     found += [
         text for column in differences if _spoken_of(column) and (text := _measure(summary, task, content, column))
     ]
     return found
+
+
+def _one_model(label: str, row: Summary) -> str:
+    """What a model alone scored."""
+    parts = [f"accuracy {interval(row['accuracy'])}"]
+    parts += [f"{name}@{k} {interval(found)}" for name, key in (("pass", "pass_at_k"),) for k, found in
+              row[key].items() if k != "1"]  # fmt: skip
+    drawn = f"{row['accuracy']['problems']} problems, {row['samples_per_problem']} of each"
+    return f"{label}: {', '.join(parts)} ({row['rollouts']} rollouts: {drawn})."
 
 
 def _spoken_of(column: str) -> bool:
@@ -110,7 +125,7 @@ def _spoken_of(column: str) -> bool:
 
 def _accuracy(summary: Summary, rows: Summary) -> str:
     reference = summary["comparator"]
-    single = {label: row for label, row in rows.items() if row["seeds"] == 1}
+    single = {label: row for label, row in rows.items() if row["seeds"] == 1 and not evaluated(summary)}
     if len(single) == len(rows):
         return _one_run(summary, rows)
     alone = (
@@ -119,7 +134,7 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
         if single
         else ""
     )
-    rows = {label: row for label, row in rows.items() if row["seeds"] > 1}
+    rows = {label: row for label, row in rows.items() if label not in single}
     survivors = {label: row for label, row in rows.items() if row["survives"]}
     power = _power(summary, rows) + _no_worse(summary, rows) + alone
     # An interval beside a zero invites the reader to stop there; the family is larger than one.
@@ -127,7 +142,7 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
     if lost:
         power = f"Taken alone, {counted(lost)} would pass for different; that does not survive the correction. {power}"
     if not survivors:
-        return f"No optimizer's accuracy differs from {reference} after Holm correction. {power}"
+        return f"No {noun(summary)}'s accuracy differs from {reference} after Holm correction. {power}"
     parts = [
         f"{label} is {'higher' if row['value'] > 0 else 'lower'} than {reference}: {interval(row, sign=True)} "
         f"(Holm p {p_text(row['p_holm'])})"
@@ -162,7 +177,7 @@ def _power(summary: Summary, rows: Summary) -> str:
     known = [row["minimum_detectable"] for row in rows.values() if row["minimum_detectable"] is not None]
     if not known:
         return "What this design could have detected is not known."
-    span = f"{number(min(known))} to {number(max(known))}, depending on the optimizer"
+    span = f"{number(min(known))} to {number(max(known))}, depending on the {noun(summary)}"
     span = number(min(known)) if number(min(known)) == number(max(known)) else span
     return (
         f"The smallest true difference that this design could have detected ({100 * summary['power']:.0f} % power, "
@@ -234,9 +249,14 @@ def _measure(summary: Summary, task: str, content: Summary, column: str) -> str:
 def _whole(summary: Summary) -> list[str]:
     found = []
     sources: dict[str, list[str]] = {}
+    if evaluated(summary):
+        found.append(
+            "Each label is one model as it is, and problems are the sample: intervals and tests say what other "
+            "problems of the same kind would show. What another training run would give is not in these data."
+        )
     for task, content in summary["tasks"].items():
         for label, row in content["labels"].items():
-            if label != BASE:
+            if label != BASE and not evaluated(summary):
                 sources.setdefault(row["source"], []).append(f"{label} on {task}")
     total = sum(map(len, sources.values()))
     if sources.get("seeds"):
@@ -311,6 +331,21 @@ def _collapse(summary: Summary) -> list[str]:
             f"{len(fell)} of {len(summary['training'])} optimizers, most with {worst} ({' to '.join(fell[worst][:2])})"
         )
     return [f"Groups that carry a signal (some right, some wrong) fell by more than half over training with {who}."]
+
+
+def _engine_gap(summary: Summary) -> list[str]:
+    """Optimizers whose rollouts came from an engine that was far from the policy that was trained."""
+    wide = []
+    for label, windows in summary["training"].items():
+        gaps = [windows[w].get("engine_gap_mean", {}).get("value") for w in ("start", "end")]
+        if (gap := max((one for one in gaps if one is not None), default=0.0)) > LARGE_GAP:
+            wide.append(f"{label} ({number(gap, 2)})")
+    if not wide:
+        return []
+    return [
+        f"The engine's log-probabilities were off the trainer's by more than {LARGE_GAP:g} nats a token on average "
+        f"with {listed(wide)}: these rollouts are not the policy's own (see engine.importance)."
+    ]
 
 
 def _contrast(summary: Summary) -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from groupwise.harness.report.drawing import COLUMN, Drawing, Summary, broken, legend, percent, titled
-from groupwise.harness.report.tables import design, name_of
+from groupwise.harness.report.tables import design, evaluated, name_of
 
 ROW = 0.185  # inches
 ROOM = 18  # characters of a row's name on one line
@@ -57,8 +57,9 @@ def differences(summary: Summary, task: str, content: Summary) -> Drawing:
     ]
     legend(figure, [*handles, Patch(facecolor="0.88", label="not detectable")], length=1.4)
     titled(figure, f"Differences from {reference}: {task}")
+    paired = "problem" if evaluated(summary) else "problem and seed"
     caption = (
-        f"Differences from {reference} on {task}, paired by problem and seed, with {percent(summary)} "
+        f"Differences from {reference} on {task}, paired by {paired}, with {percent(summary)} "
         f"intervals ({design(content)}). Filled: survives Holm's correction over the {len(rows)} comparisons "
         f"of the panel at α = {summary['alpha']:g}; the intervals themselves are not corrected. Grey: true differences "
         f"smaller than these would have been found with a probability below "

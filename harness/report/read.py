@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from groupwise.harness.layout import BASE
+from groupwise.harness.layout import BASE, EVALUATION
 from groupwise.harness.report.checks import (
     SEEDS,
     RecordError,
@@ -25,6 +25,7 @@ from groupwise.harness.report.checks import (
     name_of,
     read_manifest,
     read_object,
+    section_of,
 )
 from groupwise.harness.report.rows import alike, read_lines, read_rollouts
 
@@ -55,7 +56,8 @@ _ROLLOUT = [
 class Run:
     """What a run folder holds.
 
-    labels: in the manifest's order, without `base`. seeds: those the experiment asks for. rollouts: one row
+    labels: in the manifest's order, without `base`. seeds: those the experiment asks for; of the sampling alone where
+    models were evaluated as they are (`untrained`). rollouts: one row
     per evaluated rollout, columns `_ROLLOUT`; label, task, problem and answer are categories. score: NaN where it
     could not be scored. text: of some problems' final evaluations only (see `rows`). steps:
     one row per optimizer step with label and seed, the group counts as columns named by `KINDS`. ledgers: per
@@ -81,8 +83,28 @@ class Run:
         return tuple(name_of(task) for task in self.experiment["evaluation"]["tasks"])
 
     @property
+    def kind(self) -> str:
+        return EVALUATION if self.manifest.get("kind") == EVALUATION else "training"
+
+    @property
+    def untrained(self) -> bool:
+        """Whether every label is a model evaluated as it is: no training runs, and no base model beside them."""
+        return self.kind == EVALUATION
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Every label that may have evaluations, in the order of the report."""
+        return self.labels if self.untrained else (BASE, *self.labels)
+
+    @property
     def model(self) -> str:
+        if self.untrained:
+            return ", ".join(self.model_of(label) for label in self.labels)
         return name_of(self.experiment.get("model", "not recorded"))
+
+    def model_of(self, label: str) -> str:
+        """The model that a label is, or began as."""
+        return name_of(self.experiment["models"][label].get("name", label)) if self.untrained else self.model
 
     @property
     def ks(self) -> tuple[int, ...]:
@@ -96,7 +118,7 @@ def read_run(folder: Path, *, curves: bool = True) -> Run:
     """
     manifest = read_manifest(folder / "manifest.json")
     running, experiment = manifest.get("status") == "running", manifest["experiment"]
-    labels, seeds = tuple(experiment["algorithms"]), tuple(dict.fromkeys(experiment["seeds"]))
+    labels, seeds = tuple(experiment[section_of(manifest)]), tuple(dict.fromkeys(experiment["seeds"]))
     steps: list[pd.DataFrame] = []
     ledgers: dict[tuple[str, int], Mapping[str, Any]] = {}
     for cell, label, seed in _cells(folder / "cells"):

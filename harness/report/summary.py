@@ -42,21 +42,23 @@ Summary = dict[str, Any]
 
 def summarize(run: Run) -> Summary:
     """The whole summary; keys as written below. Labels without records are absent from the task tables."""
-    order = [BASE, *run.labels]
+    order = list(run.order)
     worded = run.rollouts[run.rollouts["label"].isin(order) & run.rollouts["seed"].isin(run.seeds)]
     rollouts = worded.drop(columns="text")  # a million texts are not to be copied at every turn
     cells, notes = cell_table(rollouts)
     cells, measures, more = _with_texts(cells, worded[worded["text"].notna()], rollouts, run)
     final = cells[cells["at"] == FINAL]
-    comparator = COMPARATOR if COMPARATOR in run.labels else run.labels[0]
+    comparator = COMPARATOR if COMPARATOR in run.labels and not run.untrained else run.labels[0]
     tasks = {}
     for task in run.tasks:
         found, gaps = _task(final[final["task"] == task], rollouts, order, comparator, run, task, measures)
-        tasks[task] = {**found, "curve": training.curve(cells[cells["task"] == task], run)}
+        curve = {} if run.untrained else training.curve(cells[cells["task"] == task], run)
+        tasks[task] = {"kind": run.kind, **found, "curve": curve}
         notes += [f"{task}: {gap}" for gap in gaps]
     trained = [label for label in run.labels if training.has_steps(run.steps, label)]
     summary = {
         "schema_version": SCHEMA_VERSION,
+        "kind": run.kind,
         "name": run.manifest.get("name", run.folder.name),
         "status": run.manifest.get("status"),
         "model": run.model,
@@ -135,27 +137,35 @@ def _task(
     # accuracy.
     tops = [Measure(f"pass@{k}", f"pass@{k}", "", "unbiased") for k in usable[-1:] if k > 1]
     mine = {label: grids(cells[cells["label"] == label]) for label in present}
-    shown = {label: one_model(table) if label == BASE else table for label, table in mine.items()}
+    shown = {label: one_model(table) if run.untrained or label == BASE else table for label, table in mine.items()}
     differences: Summary = {}
     for reference in dict.fromkeys((comparator, BASE)):
-        if reference in mine:
-            others = [label for label in present if label != reference]
+        others = [label for label in present if label != reference]
+        if reference in mine and (others or not run.untrained):
             compared = (*measures[:1], *tops, *measures[1:])
             differences[reference] = {
-                m.column: family(mine, others, reference, m, tested=m is ACCURACY or m in tops) for m in compared
+                m.column: family(
+                    shown if run.untrained else mine,
+                    others,
+                    reference,
+                    m,
+                    tested=m is ACCURACY or m in tops,
+                    untrained=run.untrained,
+                )
+                for m in compared
             }
     found = {
         "labels": {
             label: {
                 **describe(shown[label], measures, usable),
-                "per_seed": by_seed(mine[label], usable) if label != BASE else [],
+                "per_seed": [] if run.untrained or label == BASE else by_seed(mine[label], usable),
             }
             for label in present
         },
         "differences": differences,
         "k": usable,
         "breakdown": breakdown(shown, run.metadata.get(task, {})),
-        "ranks": _ranks({label: mine[label] for label in present if label != BASE}),
+        "ranks": None if run.untrained else _ranks({label: mine[label] for label in present if label != BASE}),
     }
     return found, gaps
 
@@ -185,7 +195,7 @@ def _missing(run: Run, final: pd.DataFrame) -> list[Summary]:
     keys = zip(final["label"], final["seed"], final["task"], strict=True)
     have = Counter((str(label), int(seed), str(task)) for label, seed, task in keys)
     most = {task: max((n for key, n in have.items() if key[2] == task), default=0) for task in run.tasks}
-    for label in (BASE, *run.labels):
+    for label in run.order:
         for seed in run.seeds:
             for task in run.tasks:
                 found = have.get((label, seed, task), 0)
@@ -194,7 +204,7 @@ def _missing(run: Run, final: pd.DataFrame) -> list[Summary]:
                 elif found < most[task]:
                     what = f"{most[task] - found} of {most[task]} problems of the final evaluation on {task}"
                     gaps.append({"label": label, "seed": seed, "what": what})
-            if label != BASE and (label, seed) not in run.ledgers:
+            if label != BASE and not run.untrained and (label, seed) not in run.ledgers:
                 gaps.append({"label": label, "seed": seed, "what": "ledger"})
     return gaps
 
@@ -205,7 +215,7 @@ def _unrecorded(run: Run, curve: pd.DataFrame) -> list[Summary]:
     points = set(zip(curve["label"], curve["seed"], curve["task"], strict=True))
     asked = int(run.experiment["evaluation"].get("curve_points") or 1) > 1
     gaps: list[Summary] = []
-    for label in run.labels:
+    for label in () if run.untrained else run.labels:
         for seed in run.seeds:
             if (label, seed) not in stepped:
                 gaps.append({"label": label, "seed": seed, "what": "steps"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.harness.layout import BASE
+from groupwise.harness.layout import BASE, EVALUATION
 from groupwise.harness.statistics import collapse
 
 Summary = dict[str, Any]
@@ -72,14 +72,37 @@ def count(value: float | None) -> str:
     return "–" if value is None else f"{round(value):,}".replace(",", "\u202f")
 
 
+def evaluated(content: Summary) -> bool:
+    """Whether a summary, or one task of it, is of models as they are: without training, a budget and a base model."""
+    return content.get("kind") == EVALUATION
+
+
+def noun(summary: Summary) -> str:
+    """What a label is."""
+    return "model" if evaluated(summary) else "optimizer"
+
+
 def name_of(summary: Summary, label: str) -> str:
     return label + (MARK if summary["recipes"].get(label, {}).get("reconstruction") else "")
 
 
 def supervision(summary: Summary, label: str) -> str:
+    if evaluated(summary):
+        return "evaluated as it is"
     if label == BASE:
         return "none (before training)"
     return str(summary["recipes"].get(label, {}).get("supervision", "not recorded"))
+
+
+def _heads(summary: Summary) -> tuple[str, ...]:
+    """Titles of the columns that say whose row it is."""
+    return ("Model",) if evaluated(summary) else ("Optimizer", "Supervision")
+
+
+def _row_of(summary: Summary, label: str) -> tuple[Cell, ...]:
+    """Whose row it is."""
+    name = Cell(name_of(summary, label))
+    return (name,) if evaluated(summary) else (name, Cell(supervision(summary, label)))
 
 
 def all_tables(summary: Summary) -> list[Table]:
@@ -105,6 +128,8 @@ def design(content: Summary) -> str:
     labels = content["labels"].values()
     problems = span([x["accuracy"]["problems"] for x in labels])
     samples = span([x["samples_per_problem"] for x in labels])
+    if evaluated(content):
+        return f"{problems} problems × {samples} sample{'' if samples == '1' else 's'}"
     trained = [x["accuracy"]["seeds"] for label, x in content["labels"].items() if label != BASE]
     seeds = trained or [x["accuracy"]["seeds"] for x in labels]
     return f"{problems} problems × {samples} samples × {span(seeds)} seed{'' if max(seeds) == 1 else 's'}"
@@ -112,6 +137,8 @@ def design(content: Summary) -> str:
 
 def _how(summary: Summary, content: Summary) -> str:
     seeds = max(x["accuracy"]["seeds"] for x in content["labels"].values())
+    if evaluated(content):
+        return f"Brackets: {100 * summary['level']:.0f} % intervals, clustered by problem"
     factor = (
         "problems and training seeds crossed, both random"
         if seeds > 1
@@ -134,32 +161,39 @@ def _accuracy(summary: Summary, task: str, content: Summary) -> Table:
     against = content["differences"].get(reference, {})
     versus, passes = against.get("accuracy", {}), against.get(f"pass@{top}", {})
     from_base = content["differences"].get(BASE, {}).get("accuracy", {})
+    compared = bool(versus) or not evaluated(summary)
     rows = []
     for label, found in content["labels"].items():
         delta, rise, wide = versus.get(label), from_base.get(label), passes.get(label)
-        row = [
-            Cell(name_of(summary, label)),
-            Cell(supervision(summary, label)),
-            Cell(interval(found["accuracy"])),
-            Cell(interval(delta, sign=True), bool(delta and delta["survives"])),
-            Cell(p_text(delta["p_holm"] if delta else None)),
-            Cell(number(delta["minimum_detectable"] if delta else None)),
-            Cell(interval(rise, sign=True)),
-        ]
+        row = [*_row_of(summary, label), Cell(interval(found["accuracy"]))]
+        if compared:
+            row += [
+                Cell(interval(delta, sign=True), bool(delta and delta["survives"])),
+                Cell(p_text(delta["p_holm"] if delta else None)),
+                Cell(number(delta["minimum_detectable"] if delta else None)),
+            ]
+        if not evaluated(summary):
+            row.append(Cell(interval(rise, sign=True)))
         if top > 1:
             row.append(Cell(interval(found["pass_at_k"][str(top)]), bool(wide and wide["survives"])))
         rows.append((*row, Cell(number(found["tokens"]["value"], 1)), Cell(count(found["unscored"]))))
-    head = ["Optimizer", "Supervision", "Accuracy", f"Δ {reference}", "p (Holm)", "MDD", f"Δ {BASE}"]
+    head = [*_heads(summary), "Accuracy"]
+    head += [f"Δ {reference}", "p (Holm)", "MDD"] if compared else []
+    head += [] if evaluated(summary) else [f"Δ {BASE}"]
     head += ([f"pass@{top}"] if top > 1 else []) + ["Tokens", "Unscored"]
     untrained = f" {BASE} is one model, sampled anew for each seed." if BASE in content["labels"] else ""
-    caption = (
-        f"Accuracy on {task}: {design(content)}. {_how(summary, content)}. Δ: paired by problem and seed. "
+    versus_caption = (
+        f" Δ: paired by problem{'' if evaluated(summary) else ' and seed'}. "
         f"Bold: differs from {reference} after Holm's correction over the {len(versus)} comparisons of the column "
         f"(α = {summary['alpha']:g}). MDD: smallest true difference from {reference} that an uncorrected test would "
-        f"have found with {100 * summary['power']:.0f} % power. Tokens: mean per completion. Unscored rollouts are "
-        f"excluded, not counted as wrong.{untrained}{_marks(summary)}"
+        f"have found with {100 * summary['power']:.0f} % power."
     )
-    return Table(f"accuracy-{task}", f"Accuracy: {task}", caption, tuple(head), tuple(rows))
+    caption = (
+        f"Accuracy on {task}: {design(content)}. {_how(summary, content)}.{versus_caption if compared else ''} "
+        "Tokens: mean per completion. Unscored rollouts are excluded, not counted as wrong."
+        f"{untrained}{_marks(summary)}"
+    )
+    return Table(f"accuracy-{task}", f"Accuracy: {task}", caption, tuple(head), tuple(rows), len(_heads(summary)))
 
 
 def _tests(summary: Summary, task: str, content: Summary) -> list[Table]:
@@ -176,23 +210,28 @@ def _tests(summary: Summary, task: str, content: Summary) -> list[Table]:
             Cell(interval(row, sign=True), row["survives"]),
             *(Cell(p_text(row[key])) for key in ("p", "p_holm", "p_bh", "p_permutation")),
             Cell(interval(dict(zip(("value", "low", "high"), effect, strict=True)), 2, sign=True)),
-            Cell(interval(row["runs_won"], 2)),
+            *([] if evaluated(summary) else [Cell(interval(row["runs_won"], 2))]),
             Cell(p_text(no_worse.get("p"))),
         ]
-        rows.append((Cell(name_of(summary, label)), Cell(supervision(summary, label)), *cells))
-    head = ("Optimizer", "Supervision", f"Δ {reference}", "p", "Holm", "BH", "Permutation", "Log odds", "Runs won",
+        rows.append((*_row_of(summary, label), *cells))
+    runs = () if evaluated(summary) else ("Runs won",)
+    head = (*_heads(summary), f"Δ {reference}", "p", "Holm", "BH", "Permutation", "Log odds", *runs,
             f"No worse by {summary['margin']:g}")  # fmt: skip
+    random = "problems" if evaluated(summary) else "problems and training seeds"
+    given = "" if evaluated(summary) else ", given these training runs"
+    won = "Runs won: share of seeds whose run has the higher mean, ties half, with Clopper-Pearson intervals. "
     caption = (
-        f"Accuracy on {task} against {reference}, test by test: {design(content)}. p: paired, problems and training "
-        f"seeds random, without correction, then by Holm and Benjamini-Hochberg over the {len(against)} comparisons. "
-        "Permutation: signs of the problems' differences flipped, given these training runs. Log odds: the difference "
-        "as one of log odds, comparable at any accuracy (its interval is approximate, and no test). Runs won: share of "
-        "seeds whose run has the higher mean, ties half, with Clopper-Pearson intervals. No worse: p against being "
-        "worse by "
+        f"Accuracy on {task} against {reference}, test by test: {design(content)}. p: paired, {random} "
+        f"random, without correction, then by Holm and Benjamini-Hochberg over the {len(against)} comparisons. "
+        f"Permutation: signs of the problems' differences flipped{given}. Log odds: the difference "
+        "as one of log odds, comparable at any accuracy (its interval is approximate, and no test). "
+        f"{'' if evaluated(summary) else won}No worse: p against being worse by "
         f"{summary['margin']:g} or more; small means shown to be no worse. Bold: survives Holm "
         f"(α = {summary['alpha']:g})."
     )
-    return [Table(f"tests-{task}", f"Tests: {task}", caption + _marks(summary), head, tuple(rows))]
+    return [
+        Table(f"tests-{task}", f"Tests: {task}", caption + _marks(summary), head, tuple(rows), len(_heads(summary)))
+    ]
 
 
 def _samples(summary: Summary, task: str, content: Summary) -> list[Table]:
@@ -207,15 +246,16 @@ def _samples(summary: Summary, task: str, content: Summary) -> list[Table]:
     for label, found in content["labels"].items():
         cells = [Cell(interval(found[key].get(top))) for key in shown]
         cells += [Cell(interval(found.get(key))) for key in ("parsed", "truncated")]
-        rows.append((Cell(name_of(summary, label)), Cell(supervision(summary, label)), *cells))
+        rows.append((*_row_of(summary, label), *cells))
     caption = (
         f"What {top} samples of a problem are worth on {task}: {design(content)}. {_how(summary, content)}. pass@k: at "
         "least one of k is right; pass^k: all are; maj@k: the most frequent answer is, ties split evenly, completions "
         "without an answer have no vote. All are unbiased over the ways to choose k of the samples. Answer found: "
         "share of completions that an answer could be read from; cut off: at the length limit."
     )
-    head = ("Optimizer", "Supervision", *shown.values(), "Answer found", "Cut off")
-    return [Table(f"samples-{task}", f"Several samples: {task}", caption + _marks(summary), head, tuple(rows))]
+    head = (*_heads(summary), *shown.values(), "Answer found", "Cut off")
+    words = caption + _marks(summary)
+    return [Table(f"samples-{task}", f"Several samples: {task}", words, head, tuple(rows), len(_heads(summary)))]
 
 
 def _diversity(summary: Summary, task: str, content: Summary) -> Table:
@@ -240,7 +280,7 @@ def _measured(
     against = content["differences"].get(reference, {})
     rows = []
     for label, found in content["labels"].items():
-        row = [Cell(name_of(summary, label)), Cell(supervision(summary, label))]
+        row = [*_row_of(summary, label)]
         for column in columns:
             delta = against.get(column, {}).get(label)
             digits = DIGITS.get(summary["measures"][column]["unit"], 2)
@@ -249,13 +289,17 @@ def _measured(
         rows.append(tuple(row))
     titles = [summary["measures"][c]["title"] for c in columns]
     notes = "; ".join(f"{summary['measures'][c]['title']}: {summary['measures'][c]['note']}" for c in columns)
-    caption = (
-        f"{words} on {task}: {design(content)}. {_how(summary, content)}. Bold: the paired difference "
-        f"from {reference} survives Holm's correction over the comparisons of the column (α = {summary['alpha']:g}). "
-        f"{notes}.{' Entropies in bits.' if name == 'diversity' else ''}{_marks(summary)}"
+    bits = " Entropies in bits." if name == "diversity" else ""
+    bold = (
+        f"Bold: the paired difference from {reference} survives Holm's correction over the comparisons of the column "
+        f"(α = {summary['alpha']:g}). "
     )
-    head = ("Optimizer", "Supervision", *titles)
-    return Table(f"{name}-{task}", f"{title}: {task}", caption, head, tuple(rows))
+    caption = (
+        f"{words} on {task}: {design(content)}. {_how(summary, content)}. "
+        f"{bold if against or not evaluated(summary) else ''}{notes}.{bits}{_marks(summary)}"
+    )
+    head = (*_heads(summary), *titles)
+    return Table(f"{name}-{task}", f"{title}: {task}", caption, head, tuple(rows), len(_heads(summary)))
 
 
 def _breakdown(summary: Summary, task: str, content: Summary) -> list[Table]:
@@ -273,7 +317,7 @@ def _breakdown(summary: Summary, task: str, content: Summary) -> list[Table]:
                 (Cell(name_of(summary, label)), *(Cell(interval(parts[n]["labels"].get(label), 2)) for n in some))
                 for label in content["labels"]
             )
-            head = ("Optimizer", *(f"{name} ({parts[name]['problems']})" for name in some))
+            head = (_heads(summary)[0], *(f"{name} ({parts[name]['problems']})" for name in some))
             more = f"-{start // PARTS + 1}" if start else ""
             title = f"{task} by {field.replace('_', ' ')}{', continued' if start else ''}"
             tables.append(Table(f"by-{field}-{task}{more}", title, caption, head, rows, text_columns=1))
@@ -318,6 +362,9 @@ def _training(summary: Summary) -> list[Table]:
     kinds = {"All right": ("all_right", 2), "Mixed": ("mixed", 2), "Signal": ("signal_share", 2)}
     drift = {"Entropy": ("entropy", 2), "Length": ("length_mean", 1), "Cut off": ("truncated_share", 2),
              "Answers": ("distinct_answers_mean", 1)}  # fmt: skip
+    if any("engine_gap_mean" in window for found in summary["training"].values() for window in found.values()):
+        drift["Engine gap"] = ("engine_gap_mean", 4)
+        policy += " Engine gap: mean difference of the engine's log-probabilities from the trainer's, nats a token."
     return [
         *_ends(summary, "training", "Groups over training", groups, kinds),
         *_ends(summary, "policy", "The policy over training", policy, drift),

@@ -266,7 +266,7 @@ def trained_with(manifest: Mapping[str, Any]) -> dict[str, str]:
     As the recipes of the manifest word it (`cost`); in records that have no such line, by the options.
     """
     found = {}
-    for label, options in manifest["experiment"]["algorithms"].items():
+    for label, options in manifest["experiment"].get("algorithms", {}).items():
         recipe = manifest.get("recipes", {}).get(label) or {}
         if "cost" in recipe:
             told = re.search(r"a (\S+) embedding of each text", str(recipe["cost"]))

@@ -25,7 +25,7 @@ from groupwise.harness.report.drawing import (
 )
 from groupwise.harness.report.multiples import supervision_looks
 from groupwise.harness.report.placing import Array, point_names
-from groupwise.harness.report.tables import design, name_of, supervision
+from groupwise.harness.report.tables import design, name_of, noun, supervision
 
 # The first that all labels have: different right answers where a problem has several, else the spread of all answers.
 MEASURES = ("distinct_right", "entropy", "distinct")
@@ -80,18 +80,19 @@ def drawing(summary: Summary, task: str, content: Summary, column: str) -> Drawi
     settle(figure)
     point_names(axis, {name_of(summary, label): spot for label, spot in spots.items()}, drawn)
     arrows = "; arrows lead from the model before training" if BASE in spots and len(spots) <= ARROWS + 1 else ""
+    reading = _reading(noun(summary), right=right, front=len(best) > 1)
     caption = (
         f"{measure['title']} ({measure['note']}) against accuracy on {task}, {design(content)}. Crosses: "
-        f"{percent(summary)} intervals of both, each for itself{arrows}. {_reading(right=right, front=len(best) > 1)}"
+        f"{percent(summary)} intervals of both, each for itself{arrows}. {reading}"
     )
     return Drawing(f"trade-off-{task}", f"Diversity against accuracy: {task}", caption, figure)
 
 
-def _reading(*, right: bool, front: bool) -> str:
+def _reading(who: str, *, right: bool, front: bool) -> str:
     """What is better, for the caption. right: the measure counts right answers alone. front: a line shows the best."""
     if not right:
         return "The measure counts wrong answers as well: to the right is better, up is not better by itself."
-    dashed = "Dashed: no optimizer's mean is better in both than one on this line; the intervals say how sure that is. "
+    dashed = f"Dashed: no {who}'s mean is better in both than one on this line; the intervals say how sure that is. "
     return f"{dashed if front else ''}Up and to the right is better."
 
 

@@ -26,6 +26,7 @@ STEPPED = {
     "distinct_answers_mean": (0.0, math.inf),
     "dominant_share_mean": (0.0, 1.0),
     "repetition_mean": (0.0, 1.0),
+    "engine_gap_mean": (0.0, math.inf),
 }
 
 Summary = dict[str, Any]

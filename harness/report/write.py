@@ -16,7 +16,7 @@ from groupwise.harness.report.html.samples import read_examples
 from groupwise.harness.report.read import read_object, read_run
 from groupwise.harness.report.rows import RecordError
 from groupwise.harness.report.summary import Summary, summarize
-from groupwise.harness.report.tables import all_tables
+from groupwise.harness.report.tables import all_tables, evaluated
 from groupwise.harness.scores import document
 from groupwise.harness.scores.runs import scores_of
 
@@ -86,15 +86,7 @@ def latex_tables(summary: Summary) -> str:
 
 
 def _markdown(summary: Summary, drawn: list[Picture]) -> str:
-    budget = summary["budget"] or {}
-    lines = [
-        f"# {summary['name']}",
-        "",
-        f"Model {summary['model']}, budget {budget.get('total')} {budget.get('unit', 'rollouts')} per cell, seeds "
-        f"{', '.join(map(str, summary['seeds']))}, status: {summary['status']}. Comparisons are with "
-        f"{summary['comparator']}; correction: {summary['correction']}.",
-        "",
-    ]
+    lines = [f"# {summary['name']}", "", _opening(summary), ""]
     if summary["missing"]:
         lines += ["## Not finished", "", "The report covers what is there.", ""]
         lines += [plain(f"- missing: {gap}") for gap in missing(summary)] + [""]
@@ -110,6 +102,19 @@ def _markdown(summary: Summary, drawn: list[Picture]) -> str:
     if summary["notes"]:
         lines += ["## Notes", "", *(plain(f"- {note}") for note in summary["notes"]), ""]
     return "\n".join(lines)
+
+
+def _opening(summary: Summary) -> str:
+    """What was done, in a sentence or two."""
+    budget, seeds = summary["budget"] or {}, ", ".join(map(str, summary["seeds"]))
+    comparisons = f"Comparisons are with {summary['comparator']}; correction: {summary['correction']}."
+    if evaluated(summary):
+        models = f"Evaluated as they are: {summary['model']}; sampling seed {seeds}, status: {summary['status']}."
+        return f"{models} {comparisons}" if len(summary["labels"]) > 1 else models
+    return (
+        f"Model {summary['model']}, budget {budget.get('total')} {budget.get('unit', 'rollouts')} per cell, seeds "
+        f"{seeds}, status: {summary['status']}. {comparisons}"
+    )
 
 
 def _optimizers(summary: Summary) -> list[str]:

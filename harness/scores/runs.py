@@ -43,12 +43,14 @@ def scores_of(run: Run) -> list[Scores]:
     final = run.rollouts[(run.rollouts["at"] == FINAL) & run.rollouts["seed"].isin(run.seeds)]
     final = final.assign(parsed=final["answer"].notna())
     name = str(run.manifest.get("name", run.folder.name))
-    about = _about(run.manifest, run.model)
     return [
-        Scores(f"{name}:{label}", str(run.folder), collect(rows), untrained=label == BASE, about=about)
-        for label in (BASE, *run.labels)
+        Scores(
+            f"{name}:{label}", str(run.folder), collect(rows), untrained=run.untrained or label == BASE,
+            about=_about(run.manifest, run.model_of(label)),
+        )
+        for label in run.order
         if len(rows := final[final["label"] == label])
-    ]
+    ]  # fmt: skip
 
 
 def read_stored(folder: Path) -> list[Scores]:

@@ -105,13 +105,13 @@ def _positive(text: str) -> int:
     return number
 
 
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+def parse_options(pairs: Sequence[str], name: str = "--option", example: str = "shots=4") -> dict[str, Any]:
     """``KEY=VALUE`` pairs; a value is read as JSON, or taken as a string. Raises InputError."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise InputError(f"--option {pair}: expected key=value, as in shots=4")
+            raise InputError(f"{name} {pair}: expected key=value, as in {example}")
         try:
             options[key] = json.loads(value)
         except ValueError:

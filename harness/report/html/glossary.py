@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from groupwise.harness.report.tables import evaluated
+
 Summary = dict[str, Any]
 
 TERMS = (
@@ -33,15 +35,42 @@ TERMS = (
 )
 
 
+OF_MODELS = (
+    ("Comparator", "The model with which the others are compared, problem by problem: the first that was named."),
+    ("Seed", "Of the sampling. The models are as they are: no training run is part of these numbers."),
+    ("Accuracy", "Mean score of scored rollouts: per problem first, then over the problems."),
+    ("Δ", "Difference from the model named, on the same problems."),
+)
+OF_TRAINING = ("Optimizer", "base", "Mixed group", "Signal", "Charged", "†")
+
+
+def terms(summary: Summary) -> list[tuple[str, str]]:
+    """The words that a report of this kind uses."""
+    if not evaluated(summary):
+        return list(TERMS)
+    own = dict(OF_MODELS)
+    return [(term, own.get(term, meaning)) for term, meaning in TERMS if term not in OF_TRAINING]
+
+
 def method(summary: Summary) -> list[str]:
     """How the numbers of this report were made, as paragraphs."""
     level, alpha, power = 100 * summary["level"], summary["alpha"], 100 * summary["power"]
-    return [
+    unit = (
         "The unit of inference is the problem and the training run. Problems and seeds are crossed and both random: "
-        "another draw of either would give another number. Rollouts of one problem are averaged first.",
+        "another draw of either would give another number. Rollouts of one problem are averaged first."
+    )
+    if evaluated(summary):
+        unit = (
+            "The unit of inference is the problem: other problems of the same kind would give another number, and "
+            "that is what intervals and tests are about. Rollouts of one problem are averaged first; drawing them anew "
+            "is a part of the variation between problems."
+        )
+    paired = "problem" if evaluated(summary) else "problem and seed"
+    return [
+        unit,
         f"Intervals have a nominal coverage of {level:.0f} %; each says how it was made, from how many problems, "
         "samples and seeds, in summary.json.",
-        f"Differences are paired by problem and seed. Correction: {summary['correction']}; a difference survives when "
+        f"Differences are paired by {paired}. Correction: {summary['correction']}; a difference survives when "
         f"its corrected p is below {alpha:g}. Intervals are not corrected.",
         f"The smallest detectable difference assumes {power:.0f} % power, a two-sided test at {alpha:g} and no "
         "correction: with correction it is larger.",

@@ -26,7 +26,7 @@ from groupwise.harness.report.html.safe import script_data, visible
 from groupwise.harness.report.html.samples import TaskExamples, as_data
 from groupwise.harness.report.html.sheets import sheet
 from groupwise.harness.report.html.verdicts import budget, verdicts
-from groupwise.harness.report.tables import Table, name_of
+from groupwise.harness.report.tables import Table, evaluated, name_of, noun
 
 Summary = dict[str, Any]
 COLUMNS = 6  # optimizers beside each other when samples are first shown
@@ -66,7 +66,9 @@ def page(
         examples=examples,
         data=Markup(script_data(_sample_data(summary, examples))),
         recipes=[_recipe(label, recipe) for label, recipe in summary["recipes"].items() if recipe],
-        terms=glossary.TERMS,
+        terms=glossary.terms(summary),
+        noun=noun(summary),
+        evaluated=evaluated(summary),
         method=glossary.method(summary),
         ways=glossary.ways(summary),
         schema=manifest.get("schema_version"),
@@ -124,6 +126,8 @@ def _policy(style: str, script: str) -> str:
 
 def _facts(summary: Summary, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The run in one line: term and value."""
+    if evaluated(summary):
+        return _facts_of_models(summary, manifest)
     optimizers = [label for label in summary["labels"] if label != BASE]
     seeds = summary["seeds"]
     return [
@@ -133,6 +137,22 @@ def _facts(summary: Summary, manifest: Mapping[str, Any]) -> list[tuple[str, str
         ("Optimizers", f"{len(optimizers)}, compared with {summary['comparator']}"),
         ("Training runs", f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} per optimizer"),
         ("Budget", budget(summary)),
+        ("Status", str(summary["status"])),
+    ]
+
+
+def _facts_of_models(summary: Summary, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """An evaluation in one line; what the tasks do not share stands in the manifest."""
+    asked = manifest["experiment"]["evaluation"]
+    sampling = asked.get("sampling") or {}
+    shared = [f"{name.replace('_', ' ')} {value:g}" for name, value in sampling.items()
+              if isinstance(value, (int, float))]  # fmt: skip
+    models = summary["labels"]
+    return [
+        ("Models" if len(models) > 1 else "Model", str(summary["model"])),
+        ("Evaluated on", ", ".join(summary["tasks"])),
+        ("Samples", f"{asked.get('samples', 'not recorded')} of each problem, at most"),
+        ("Sampling", ", ".join([*shared, f"seed {', '.join(map(str, summary['seeds']))}"])),
         ("Status", str(summary["status"])),
     ]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from groupwise.harness.layout import BASE, RIGHT, cell_name
+from groupwise.harness.layout import RIGHT, cell_name
 from groupwise.harness.report.html.safe import script_data
 from groupwise.harness.report.read import FINAL, Run
 
@@ -107,6 +107,8 @@ def read_examples(run: Run) -> list[TaskExamples]:
             examples = _fitting(_examples(chosen, asked, read, samples, clip), BYTES // len(tasks))
             if 2 * len(examples) >= len(chosen):
                 break
+        if run.untrained:
+            examples = [replace(one, why=one.why.replace("optimizers", "models")) for one in examples]
         found.append(TaskExamples(task, mine["problem"].nunique(), seeds, samples, clip, tuple(examples)))
     return found
 
@@ -114,7 +116,7 @@ def read_examples(run: Run) -> list[TaskExamples]:
 def _files(run: Run, task: str) -> dict[str, tuple[int, Path]]:
     """First seed with a final evaluation on the task, and its file, by label."""
     found: dict[str, tuple[int, Path]] = {}
-    for label in (BASE, *run.labels):
+    for label in run.order:
         for seed in run.seeds:
             path = run.folder / "evaluations" / cell_name(label, seed) / "final" / f"{task}.jsonl"
             if label not in found and path.exists():

@@ -240,7 +240,7 @@ function browser(tasks) {
         cell.append(sample ? card(sample) : element("p", "hint", "no such rollout"));
       }
     }
-    find("grid").replaceChildren(places.length ? table : element("p", "hint", "No optimizer is shown."));
+    find("grid").replaceChildren(places.length ? table : element("p", "hint", "Nothing is shown."));
     // What scrolls must be reachable by keyboard, and nothing else need be.
     for (const text of find("samples").querySelectorAll("pre")) {
       if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;

@@ -66,6 +66,7 @@ def place(name: str) -> str:
 def sheet(summary: Summary, table: Table) -> Sheet:
     """The table with its numbers; text columns stay text, whatever they look like."""
     tags = {name_of(summary, summary["comparator"]): "comparator", BASE: "before training"}
+    tags = tags if len(table.rows) > 1 else {}
     rows = tuple(
         Row(
             tuple(_value(cell, number=column >= table.text_columns) for column, cell in enumerate(cells)),

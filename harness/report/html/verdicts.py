@@ -12,7 +12,7 @@ from typing import Any
 
 from groupwise.harness.layout import BASE
 from groupwise.harness.report.findings import counted
-from groupwise.harness.report.tables import count, interval, number, p_text
+from groupwise.harness.report.tables import count, evaluated, interval, noun, number, p_text
 
 Summary = dict[str, Any]
 DRAWN = 5  # differences in one card; the table has them all
@@ -81,11 +81,13 @@ def _verdict(summary: Summary, task: str, content: Summary, sentence: str) -> Ve
     found = content["differences"].get(reference, {}).get("accuracy", {})
     rows = {label: row for label, row in found.items() if label != BASE and row["p"] is not None}
     trained = [label for label in content["labels"] if label != BASE]
-    several = {label: row for label, row in rows.items() if row["seeds"] > 1}
+    several = {label: row for label, row in rows.items() if row["seeds"] > 1 or evaluated(summary)}
     if several:
         return _compared(summary, task, content, sentence, several, [label for label in rows if label not in several])
     if rows:
         return _single(summary, task, content, sentence, rows)
+    if len(trained) == 1 and evaluated(summary):
+        return _one_model(summary, task, content, sentence, trained[0])
     if len(trained) == 1:
         return _alone(summary, task, content, trained[0])
     return Verdict(task, "nothing", "Nothing to compare yet", sentence)
@@ -99,7 +101,7 @@ def _compared(
     ranked = sorted(rows, key=lambda label: -(labels[label]["accuracy"]["value"] or 0.0))
     better = [label for label in ranked if rows[label]["survives"] and rows[label]["value"] > 0]
     worse = [label for label in ranked if rows[label]["survives"] and rows[label]["value"] < 0]
-    state, headline = _headline(reference, better, worse, len(rows), len(unranked))
+    state, headline = _headline(noun(summary), reference, better, worse, len(rows), len(unranked))
     established = better or worse
     rivals = [label for label in ranked if label not in better + worse]
     # Beside those that won, an also-ran says nothing; beside those that lost, it says who may be as good.
@@ -117,14 +119,16 @@ def _compared(
     return Verdict(task, state, headline, sentence, tuple(facts), _whiskers(reference, rows, drawn, more))
 
 
-def _headline(reference: str, better: list[str], worse: list[str], compared: int, unranked: int) -> tuple[str, str]:
-    """State and headline. better, worse: by established differences, the highest mean first."""
+def _headline(
+    who: str, reference: str, better: list[str], worse: list[str], compared: int, unranked: int
+) -> tuple[str, str]:
+    """State and headline. who: what a label is. better, worse: by established differences, the highest mean first."""
     if len(better) == 1:
         return "ahead", f"{better[0]} beats {reference}"
     if better:
-        return "ahead", f"{len(better)} optimizers beat {reference}, {better[0]} with the highest mean"
+        return "ahead", f"{len(better)} {who}s beat {reference}, {better[0]} with the highest mean"
     if worse and len(worse) == compared:
-        everyone = f"{compared} optimizers" if unranked else f"all {compared} other optimizers"
+        everyone = f"{compared} {who}s" if unranked else f"all {compared} other {who}s"
         return "ahead", f"{reference} beats {worse[0] if compared == 1 else everyone}"
     if worse:
         return (
@@ -153,6 +157,15 @@ def _single(summary: Summary, task: str, content: Summary, sentence: str, rows: 
     caveat = "another training run of the same optimizers may turn out otherwise"
     whiskers = _whiskers(reference, rows, drawn, f", over problems alone: {caveat}{more}")
     return Verdict(task, "single", f"{each}: nothing is established about optimizers", sentence, tuple(facts), whiskers)
+
+
+def _one_model(summary: Summary, task: str, content: Summary, sentence: str, label: str) -> Verdict:
+    """One model, evaluated as it is: its score is the answer."""
+    row = content["labels"][label]
+    facts = [Fact("Accuracy", interval(row["accuracy"]), f"{_level(summary)}, clustered by problem")]
+    facts += [Fact(f"pass@{k}", interval(found), _level(summary)) for k, found in row["pass_at_k"].items() if k != "1"]
+    facts.append(Fact("Tokens", number(row["tokens"]["value"], 1), "mean of a completion"))
+    return Verdict(task, "none", f"{label} scores {number(row['accuracy']['value'])}", sentence, tuple(facts))
 
 
 def _alone(summary: Summary, task: str, content: Summary, label: str) -> Verdict:

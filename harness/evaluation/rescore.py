@@ -1,0 +1,140 @@
+"""Grading the stored evaluations of a run again, with the verifiers as they are now: no model, no torch, no data."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from groupwise import tasks
+from groupwise.harness.errors import InputError
+from groupwise.harness.evaluation.folder import Fresh, graded, write_manifest, write_rows
+from groupwise.harness.evaluation.grading import item_of
+from groupwise.harness.experiment import TaskConfig
+from groupwise.harness.problems import FOLDER
+from groupwise.harness.progress import Display
+from groupwise.harness.provenance import graded_by, surroundings
+from groupwise.harness.report.checks import RecordError, read_manifest
+from groupwise.harness.report.rows import read_lines
+from groupwise.tasks.base import Problem
+from groupwise.verifiers.batch import grade_many
+
+KEPT = ("experiment.toml", "timings.jsonl")  # files of a run, and of its cells, that a report may need
+OF_CELLS = ("steps.jsonl", "ledger.json")
+CHUNK = 1024  # completions between two signs of progress
+
+
+def rescore(options: argparse.Namespace) -> Path:
+    """Write RUN-rescored (or ``--out``) with its report. Raises InputError, with no folder made."""
+    run: Path = options.rescore
+    for name in ("model", "task"):
+        if getattr(options, name):
+            raise InputError(f"--rescore {run}: its models and tasks are those of the run; expected no --{name}")
+    place: Path = options.out or run.with_name(f"{run.resolve().name}-rescored")
+    if place.exists():
+        raise InputError(f"{place}: exists already; choose another --out")
+    try:
+        manifest = read_manifest(run / "manifest.json")
+        verifiers = _verifiers(run, manifest)
+        problems = {task: _problems(run / FOLDER / f"{task}.jsonl") for task in verifiers}
+        files = [file for file in sorted((run / "evaluations").glob("*/*/*.jsonl")) if file.stem in verifiers]
+        if not files:
+            raise InputError(f"{run}: expected evaluations/LABEL-seedS/final/TASK.jsonl, there is none")
+        with Fresh(place) as fresh:
+            _copy(run, fresh.folder)
+            _grade_all(run, fresh.folder, files, problems, verifiers, options.threads)
+            write_manifest(fresh.folder, _manifest(run, manifest, verifiers))
+            from groupwise.harness.report.write import write_report
+
+            write_report(fresh.folder)
+            fresh.publish()
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    return place
+
+
+def _verifiers(run: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The verifier of each task, as the task names it now."""
+    found = {}
+    for number, table in enumerate(manifest["experiment"]["evaluation"]["tasks"]):
+        where = f"{run / 'manifest.json'}: experiment.evaluation.tasks.{number}"
+        if not isinstance(table, Mapping):
+            raise InputError(f"{where}: expected a table with the task's name and options")
+        try:
+            config = TaskConfig(name=table["name"], split=table.get("split", ""), options=table.get("options") or {})
+            found[config.name] = config.make().verifier
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{where}: {error}; there are {', '.join(tasks.names())}") from error
+    return found
+
+
+def _problems(file: Path) -> dict[str, Problem]:
+    """The problems as the run kept them."""
+    found = {}
+    for line, row in enumerate(read_lines(file, running=False), start=1):
+        try:
+            prompt = tuple({"role": str(m["role"]), "content": str(m["content"])} for m in row["prompt"])
+            answers = tuple(str(answer) for answer in row["answers"])
+            found[str(row["problem"])] = Problem(str(row["problem"]), str(row["task"]), prompt, answers)  # type: ignore[arg-type]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file}, line {line}: expected problem, task, prompt and answers ({error})") from error
+    return found
+
+
+def _copy(run: Path, folder: Path) -> None:
+    for name in KEPT:
+        if (run / name).is_file():
+            shutil.copyfile(run / name, folder / name)
+    shutil.copytree(run / FOLDER, folder / FOLDER)
+    for cell in sorted((run / "cells").glob("*")):
+        (folder / "cells" / cell.name).mkdir(parents=True)
+        for name in OF_CELLS:
+            if (cell / name).is_file():
+                shutil.copyfile(cell / name, folder / "cells" / cell.name / name)
+
+
+def _grade_all(
+    run: Path, folder: Path, files: list[Path], problems: dict[str, dict[str, Problem]], verifiers: dict[str, str],
+    processes: int,
+) -> None:  # fmt: skip
+    every = {file: read_lines(file, running=False) for file in files}
+    with Display({str(file.relative_to(run / "evaluations")): len(rows) for file, rows in every.items()}) as display:
+        for file, rows in every.items():
+            name = file.relative_to(run / "evaluations")
+            (folder / "evaluations" / name).parent.mkdir(parents=True, exist_ok=True)
+            again: list[dict[str, Any]] = []
+            for start in range(0, len(rows), CHUNK):
+                some = rows[start : start + CHUNK]
+                items = [
+                    item_of(*_answered(file, start + at, row, problems[file.stem])) for at, row in enumerate(some, 1)
+                ]
+                verdicts = grade_many(verifiers[file.stem], items, processes)
+                again += [{**row, **graded(verdict), "components": dict(verdict.components)}
+                          for row, verdict in zip(some, verdicts, strict=True)]  # fmt: skip
+                display.advance(str(name), len(some))
+            write_rows(folder / "evaluations" / name, again)
+
+
+def _answered(file: Path, line: int, row: Mapping[str, Any], problems: Mapping[str, Problem]) -> tuple[Problem, str]:
+    problem, text = problems.get(str(row.get("problem"))), row.get("text")
+    if problem is None:
+        raise InputError(f"{file}, line {line}: problem {row.get('problem')!a} is not among those of the run")
+    if not isinstance(text, str):
+        raise InputError(f"{file}, line {line}: no text of the completion, so it cannot be graded again")
+    return problem, text
+
+
+def _manifest(run: Path, manifest: Mapping[str, Any], verifiers: Mapping[str, str]) -> dict[str, Any]:
+    """The run's manifest with what graded it now, and what had graded it before."""
+    before = dict(manifest.get("provenance", {}))
+    described = {key: dict(told) for key, told in before.get("tasks", {}).items()}
+    old = {}
+    for key, told in described.items():
+        if key.startswith("evaluation.") and told.get("name") in verifiers:
+            now = graded_by(verifiers[told["name"]])
+            old[told["name"]] = {name: told.get(name) for name in now}
+            told |= now
+    provenance = {**before, **surroundings(), "tasks": described}
+    return {**manifest, "provenance": provenance, "rescored": {"from": run.resolve().name, "graded_before_by": old}}
