@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from groupwise import algorithms, tasks
 from groupwise.algorithms.base import Algorithm
+from groupwise.harness import importance
 from groupwise.harness.errors import InputError
 from groupwise.harness.layout import BASE
 from groupwise.tasks.base import DataError, Problem, Task
@@ -35,10 +36,12 @@ class Section(BaseModel):
 
 
 class LoraConfig(Section):
-    """Low-rank adapters in place of full fine-tuning (Hu et al., 2106.09685)."""
+    """Low-rank adapters in place of full fine-tuning (Hu et al., 2106.09685). ``alpha`` / ``rank`` is the factor of
+    what they add; ``target_modules``: names of linear layers, or all but the output layer."""
 
     rank: Positive = 16
     alpha: Positive = 32
+    target_modules: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
 
 
 class ModelConfig(Section):
@@ -92,11 +95,17 @@ class SamplingConfig(Section):
 class EngineConfig(Section):
     """Where training rollouts and evaluations come from. ``importance``: how the gap between the engine's
     log-probabilities and the trainer's is corrected (``token``: a weight for each token, ``sequence``: one for each
-    rollout, both cut off at ``importance_cap``; Yao et al. 2025, truncated importance sampling)."""
+    rollout, both cut off at ``importance_cap``; Yao et al. 2025, truncated importance sampling).
+
+    For vllm: ``eager`` leaves out compiling the model, which takes a minute and more at each start; ``cache_gib``:
+    memory of its key-value cache.
+    """
 
     name: Literal["transformers", "vllm"] = "transformers"
     importance: Literal["none", "token", "sequence"] = "none"
-    importance_cap: Annotated[float, Field(gt=0)] = 2.0
+    importance_cap: Annotated[float, Field(ge=1)] = 2.0
+    eager: bool = True
+    cache_gib: Annotated[float, Field(gt=0)] = 1.0
 
 
 class TrainConfig(Section):
@@ -159,9 +168,9 @@ class LeversConfig(Section):
     ``drop_finished``: rows that ended leave the decode batch. ``reuse_logprobs``: those of an exact engine serve as the
     old policy's. ``skip_zero``: rollouts without advantage are left out where nothing else needs them.
     ``lazy_reference``: a reference model only where the optimizer asks for one. ``bucket_lengths``: micro-batches of
-    rollouts of like length. ``fused_logprobs``: log-probabilities without the table of all of them.
-    ``cast_once``: bfloat16 weights kept between decode steps. ``overlap_grading``: finished rollouts are graded
-    while others are decoded.
+    rollouts of like length. ``fused_logprobs``: log-probabilities without a graph over the whole vocabulary.
+    ``onednn``: float32 products of the training pass by oneDNN instead of MKL, on a processor. ``cast_once``: bfloat16
+    weights kept between decode steps. ``overlap_grading``: finished rollouts are graded while others are decoded.
     """
 
     shared_prefix: bool = True
@@ -171,19 +180,28 @@ class LeversConfig(Section):
     lazy_reference: bool = True
     bucket_lengths: bool = True
     fused_logprobs: bool = True
+    onednn: bool = True
     cast_once: bool = True
     overlap_grading: bool = True
 
 
 class ComputeConfig(Section):
-    """``threads`` per process decide the last bits of every sum, so they belong to the experiment;
-    ``processes`` (0: as many as the cores allow) do not change any number."""
+    """``threads`` per process and ``replicas`` (processes that share a cell, with a GPU or ``threads`` each) decide
+    the last bits of every sum, so they belong to the experiment; ``processes`` (cells at a time; 0: as many as the
+    cores or GPUs allow) do not change any number."""
 
     threads: Positive = 1
+    replicas: Positive = 1
     processes: Annotated[int, Field(ge=0)] = 0
     rows: Positive = 128
     levers: LeversConfig = LeversConfig()
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
+
+    @model_validator(mode="after")
+    def _a_device_for_each(self) -> Self:
+        if self.replicas > 1 and self.device.startswith("cuda:"):
+            raise ValueError(f"device: {self.device} is one GPU; with replicas = {self.replicas} expected cuda or cpu")
+        return self
 
 
 class Experiment(Section):
@@ -200,6 +218,18 @@ class Experiment(Section):
     engine: EngineConfig = EngineConfig()
     compute: ComputeConfig = ComputeConfig()
     algorithms: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _a_gap_to_correct(self) -> Self:
+        if self.engine.importance != "none" and self.engine.name == "transformers" and self.model.dtype == "float32":
+            raise ValueError("engine: transformers in float32 has no gap to correct; expected importance = 'none'")
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_sample(self) -> Self:
+        if self.compute.replicas > 1 and self.engine.name != "transformers":
+            raise ValueError(f"engine: {self.engine.name} with compute.replicas > 1; expected name = 'transformers'")
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -300,6 +330,8 @@ def _check(experiment: Experiment, source: str, text: str) -> None:
             algorithm = experiment.algorithm(label)
         except (ValueError, TypeError) as error:
             raise _problem(source, text, ["algorithms", label], str(error)) from error
+        if refused := importance.refusal(algorithm, experiment.engine.importance):
+            raise _problem(source, text, ["engine", "importance"], refused)
         batch = experiment.train.problems_per_batch * algorithm.group_size
         cost = batch if experiment.budget.unit == "rollouts" else batch * _longest(experiment)
         if cost > experiment.budget.total:
