@@ -13,13 +13,14 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from groupwise.harness import adapters
+from groupwise.harness.adapters import add_lora as add_lora
 from groupwise.harness.errors import InputError
 from groupwise.tasks.prompts import plain_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from groupwise.harness.experiment import ModelConfig
     from groupwise.tasks.base import Problem
 
 PromptStyle = Literal["chat", "plain"]
@@ -41,6 +42,8 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, dict[str, str]
     if name == EMBEDDED:
         folder = Path(str(resources.files("groupwise.harness.models"))) / "embedded"
         return str(folder), {"source": "embedded", "sha256": sha256(folder / "model.safetensors")}
+    if adapters.is_adapter(name):
+        return name, {"source": "adapter", "sha256": sha256(adapters.weights_of(name)), **_base(name)[1]}
     if Path(name).is_dir():
         weights = sorted(Path(name).glob("*.safetensors"))
         if not weights:
@@ -49,6 +52,23 @@ def resolve(name: str, revision: str | None = None) -> tuple[str, dict[str, str]
     if name.startswith((".", "/")):
         raise InputError(f"model.name: {name}: no such folder")
     return _from_hub(name, revision)
+
+
+def whole_folder(folder: str) -> str:
+    """Where the weights of the whole model are: ``folder``, or that of the base which an adapter in it belongs to."""
+    return whole_folder(_base(folder)[0]) if adapters.is_adapter(folder) else folder
+
+
+def _base(adapter: str) -> tuple[str, dict[str, str]]:
+    """``resolve`` for the base of an adapter; its provenance as ``base_...``."""
+    base, revision = adapters.base_of(adapter)
+    try:
+        folder, source = resolve(base, revision)
+    except InputError as error:
+        words = str(error).removeprefix("model.name: ")
+        raise InputError(f"model.name: {adapter}: the adapter's base model is not here: {words}") from error
+    named = Path(base).name if Path(base).is_dir() else base
+    return folder, {"base": named, **{f"base_{key}": value for key, value in source.items()}}
 
 
 def _from_hub(name: str, revision: str | None) -> tuple[str, dict[str, str]]:
@@ -150,29 +170,23 @@ def _quiet() -> None:
 
 def load_model(folder: str, weights: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in ``folder`` in float32 and its tokenizer. ``weights``: a folder to read the weights from
-    instead (a warm start), with the same architecture and tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    instead (a warm start), with the same architecture and tokenizer. Of an adapter's folder: the base model with the
+    adapter in its weights. Raises InputError when an adapter does not fit its base."""
+    from transformers import AutoTokenizer
 
     _quiet()
-    model = AutoModelForCausalLM.from_pretrained(weights or folder, dtype="float32")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = _whole_model(str(weights or folder))
     model.eval()  # dropout would make the sampled and the trained policy two policies
-    return model, tokenizer
+    own = not adapters.is_adapter(folder) or (Path(folder) / "tokenizer_config.json").exists()
+    return model, AutoTokenizer.from_pretrained(folder if own else whole_folder(folder))
 
 
-def add_lora(model: PreTrainedModel, config: ModelConfig, seed: int) -> Any:
-    """Wrap the model with low-rank adapters on every linear layer. Raises InputError without peft."""
-    if config.lora is None:
-        return model
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise InputError("model.lora: needs `pip install 'groupwise[lora]'`") from error
-    import torch
+def _whole_model(folder: str) -> Any:
+    if adapters.is_adapter(folder):
+        return adapters.merged(_whole_model(_base(folder)[0]), folder)
+    from transformers import AutoModelForCausalLM
 
-    torch.manual_seed(seed)
-    adapter = LoraConfig(r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear")
-    return get_peft_model(model, adapter)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
 
 
 def encode_prompt(tokenizer: Any, problem: Problem, style: PromptStyle = "chat") -> tuple[int, ...]:

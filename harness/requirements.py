@@ -16,6 +16,8 @@ def check_installed(experiment: Experiment, source: str) -> None:
     needs = [("model", "train", "torch"), ("model", "train", "transformers"), ("model", "train", "safetensors")]
     if experiment.model.lora is not None:
         needs.append(("model.lora", "lora", "peft"))
+    if experiment.compute.replicas > 1:
+        needs.append(("compute.replicas", "replicas", "accelerate"))
     for label in experiment.algorithms:
         algorithm = experiment.algorithm(label)
         if algorithm.embeds and algorithm.embedder == "minilm":
@@ -37,6 +39,9 @@ def check_installed(experiment: Experiment, source: str) -> None:
 
         if not torch.cuda.is_available():
             raise InputError(f"{source}: compute.device: {experiment.compute.device}: this torch finds no GPU")
+        if experiment.compute.replicas > torch.cuda.device_count():
+            words = f"{experiment.compute.replicas} GPUs for a cell, and there are {torch.cuda.device_count()}"
+            raise InputError(f"{source}: compute.replicas: {words}")
 
 
 def check_rewards(experiment: Experiment, source: str, data_dir: Path | None) -> None:
