@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,22 @@ import torch
 
 from groupwise.algorithms.base import Algorithm, Group
 from groupwise.harness import checkpoint
+from groupwise.harness.adapters import add_lora
+from groupwise.harness.adapters import save as save_weights
 from groupwise.harness.budget import BudgetExceeded, Ledger
-from groupwise.harness.engines.decode import TransformersEngine
+from groupwise.harness.engines.make import make_engine
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
+from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
-from groupwise.harness.loading import add_lora, load_model
-from groupwise.harness.policy import Policy, UpdateResult, reference_scores, scheduled, update
-from groupwise.harness.records import Log, dumps, read_lines, write_json
+from groupwise.harness.loading import load_model
+from groupwise.harness.policy import Policy
+from groupwise.harness.records import dumps, read_lines, write_json
+from groupwise.harness.replicas import ALONE, Replicas
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
 from groupwise.harness.statistics.wording import count_grams, repetition
+from groupwise.harness.update import UpdateResult, reference_scores, scheduled, update
 from groupwise.harness.warmstart import pad_of
 from groupwise.tasks.base import Problem
 
@@ -35,14 +42,19 @@ Progress = Callable[..., None]
 class Cell:
     """Everything a cell needs at hand: the model, the problems, and where its records go."""
 
-    def __init__(self, experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress) -> None:
+    def __init__(
+        self, experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress,
+        replicas: Replicas = ALONE,
+    ) -> None:  # fmt: skip
         self.experiment = experiment
+        self.replicas = replicas
         self.run = run.folder
         self.label = label
         self.seed = seed
         self.data_dir = run.data_dir
         self.progress = progress
-        model, tokenizer = load_model(run.model, run.folder / WARM_START if experiment.warm_start else None)
+        start = run.folder / WARM_START if experiment.warm_start else None
+        model, tokenizer = load_model(run.model, start)
         lora_seed = torch_seed("lora", seed)
         self.model = add_lora(model, experiment.model, lora_seed).to(experiment.compute.device)
         self.dtype = getattr(torch, experiment.model.dtype)
@@ -51,7 +63,9 @@ class Cell:
         ends = getattr(self.model.generation_config, "eos_token_id", None)
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         eos = frozenset([*ends, int(tokenizer.eos_token_id)])
-        self.engine = TransformersEngine(self.model, eos, self.pad, experiment.compute.rows, self.dtype)
+        self.engine = make_engine(
+            experiment.engine, experiment.model, experiment.compute, self.model, str(start or run.model), eos, self.pad
+        )
         self.ledger = Ledger(experiment.budget.unit, experiment.budget.total)
         self.held_out = [load_problems(table, run.data_dir) for table in experiment.evaluation.tasks]
 
@@ -60,8 +74,9 @@ class Cell:
         made = [table.make() for table in tables]
         limits = {task.name: sampling.max_new_tokens or task.max_new_tokens for task in made}
         verifier_of = {task.name: task.verifier for task in made}
-        style, share = self.experiment.model.prompt, self.experiment.compute.threads
-        return Reader(self.tokenizer, verifier_of, limits, style, processes=share)
+        style, compute = self.experiment.model.prompt, self.experiment.compute
+        overlap = compute.levers.overlap_grading
+        return Reader(self.tokenizer, verifier_of, limits, style, compute.threads, self.replicas, overlap)
 
     def evaluate(self, when: str) -> None:
         """Evaluate the policy as it is now into ``evaluations/CELL/when``, and charge it to its line."""
@@ -81,21 +96,29 @@ class Cell:
             self.ledger.verifier_calls += rollouts
 
 
-def run_base(experiment: Experiment, run: RunPlace, seed: int, progress: Progress) -> None:
+def run_base(experiment: Experiment, run: RunPlace, seed: int, progress: Progress, replicas: Replicas = ALONE) -> None:
     """Evaluate the start, with the sampling randomness of this seed."""
-    Cell(experiment, run, BASE, seed, progress).evaluate("final")
+    cell = Cell(experiment, run, BASE, seed, progress, replicas)
+    with closing(cell.engine):
+        cell.evaluate("final")
 
 
-def run_cell(experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress) -> None:
-    """Train and evaluate one cell; goes on from its checkpoint when there is one."""
+def run_cell(
+    experiment: Experiment, run: RunPlace, label: str, seed: int, progress: Progress, replicas: Replicas = ALONE
+) -> None:
+    """Train and evaluate one cell; goes on from its checkpoint when there is one. Of ``replicas`` the first writes."""
     folder = run.folder / "cells" / cell_name(label, seed)
     ledger_file = folder / "ledger.json"
-    if ledger_file.exists():
-        _finish(folder)
+    if replicas.decided(ledger_file.exists):
+        if replicas.writes:
+            _finish(folder)
         return
-    cell = Cell(experiment, run, label, seed, progress)
-    Training(cell, experiment.algorithm(label), folder).run()
-    cell.evaluate("final")
+    cell = Cell(experiment, run, label, seed, progress, replicas)
+    with closing(cell.engine):
+        Training(cell, experiment.algorithm(label), folder).run()
+        cell.evaluate("final")
+    if not replicas.writes:
+        return
     if experiment.train.keep_weights:
         _keep_weights(cell, folder / "model")
     write_json(ledger_file, cell.ledger.to_dict())
@@ -107,7 +130,11 @@ def _keep_weights(cell: Cell, folder: Path) -> None:
     fresh = folder.with_name(folder.name + ".new")
     for leftover in (fresh, folder):
         shutil.rmtree(leftover, ignore_errors=True)
-    cell.model.save_pretrained(fresh)
+    model = cell.experiment.model
+    if cell.experiment.warm_start is None:
+        save_weights(cell.model, fresh, model.name, model.revision)
+    else:
+        save_weights(cell.model, fresh, os.path.relpath(cell.run / WARM_START, folder))
     cell.tokenizer.save_pretrained(fresh)
     fresh.rename(folder)
 
@@ -120,8 +147,9 @@ class Training:
         self.algorithm = algorithm
         self.folder = folder
         self.config = cell.experiment.train
-        self.policy = Policy(cell.model, cell.pad, cell.dtype, self.config.weight_decay)
-        if algorithm.reference_in_loss or algorithm.reference_in_reward:
+        levers = cell.experiment.compute.levers
+        self.policy = Policy(cell.model, cell.pad, cell.dtype, self.config.weight_decay, levers, cell.replicas)
+        if algorithm.reference_in_loss or algorithm.reference_in_reward or not levers.lazy_reference:
             self.policy.keep_reference()
         problems = [p for table in self.config.tasks for p in load_problems(table, cell.data_dir)]
         reader = cell.reader(self.config.tasks, self.config.sampling)
@@ -131,6 +159,8 @@ class Training:
             cell.engine, reader, problems, cell.ledger, temperature, cell.seed,
             partial(reference_scores, self.policy, temperature=temperature, tokens=self.config.micro_batch_tokens),
         )  # fmt: skip
+        engine = cell.experiment.engine
+        self.correction = None if cell.engine.exact else Correction(engine.importance, engine.importance_cap)
         self.step = 0
         total, points = cell.experiment.budget.total, cell.experiment.evaluation.curve_points
         self.curve = [total * point // points for point in range(1, points)]
@@ -141,8 +171,8 @@ class Training:
     def run(self) -> None:
         """Train until the next batch would not fit the budget."""
         sizes = self._restore()
-        self.steps_log = Log(self.folder / "steps.jsonl", sizes["steps"])
-        self.rollouts_log = Log(self.folder / "rollouts.jsonl", sizes["rollouts"])
+        self.steps_log = self.cell.replicas.log(self.folder / "steps.jsonl", sizes["steps"])
+        self.rollouts_log = self.cell.replicas.log(self.folder / "rollouts.jsonl", sizes["rollouts"])
         ledger = self.cell.ledger
         self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
         batch = self.config.problems_per_batch
@@ -167,7 +197,9 @@ class Training:
         # The curve at N rollouts shows the policy that had consumed at most N: this batch is not in it yet.
         self._curve_up_to(ledger.charged - 1, rollouts_before)
         lr = scheduled(self.config, (before + ledger.fraction) / 2)
-        result = update(self.policy, self.algorithm, groups, self.config, lr, self.max_new_tokens)
+        result = update(self.policy, self.algorithm, groups, self.config, lr, self.max_new_tokens, self.correction)
+        if result.optimizer_steps:
+            self.cell.engine.synchronise(self.cell.model)
         ledger.optimizer_steps += result.optimizer_steps
         ledger.trained_tokens += result.trained_tokens
         self.steps_log.append([step_row(self.step, ledger, lr, result, drawn.groups)])
@@ -210,16 +242,19 @@ class Training:
             "algorithm": self.algorithm.state_dict(),
             "sizes": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
         }
-        checkpoint.save(self.folder / "checkpoint", self.policy, state)
+        self.cell.replicas.check_same("weights", self.policy.trainable.values())
+        if self.cell.replicas.writes:
+            checkpoint.save(self.folder / "checkpoint", self.policy, state)
 
     def _restore(self) -> dict[str, int]:
-        state = checkpoint.load(self.folder / "checkpoint", self.policy)
+        state = self.cell.replicas.in_turn(lambda: checkpoint.load(self.folder / "checkpoint", self.policy))
         if state is None:
             return {"steps": 0, "rollouts": 0}
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
         self.algorithm.load_state_dict(state["algorithm"])
+        self.cell.engine.synchronise(self.cell.model)
         sizes: dict[str, int] = state["sizes"]
         return sizes
 
@@ -252,6 +287,7 @@ def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups:
         "distinct_answers_mean": float(np.mean([len({r.verdict.answer for r in group.rollouts}) for group in groups])),
         "dominant_share_mean": float(np.mean([_dominant(group) for group in groups])),
         "repetition_mean": float(np.mean(repetition(count_grams([r.text for r in own])[-1]))),
+        **(result.gap.row() if result.gap else {}),
     }
 
 

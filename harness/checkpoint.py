@@ -54,5 +54,5 @@ def load(folder: Path, policy: Policy) -> dict[str, Any] | None:
             moments = {m: tensors[f"{m}/{name}"] for m in MOMENTS if f"{m}/{name}" in tensors}
             if moments:
                 device = parameter.device
-                policy.optimizer.state[parameter] = {m: t if m == "step" else t.to(device) for m, t in moments.items()}
+                policy.optimizer.state[parameter] = {m: t.to(device) for m, t in moments.items()}
     return read_json(folder / "state.json")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from groupwise.harness.engines.contract import Engine
-from groupwise.harness.records import Log, read_lines
+from groupwise.harness.records import read_lines
 from groupwise.harness.sampler import Asked, Reader, draw, row_of
 from groupwise.tasks.base import Problem
 
@@ -29,11 +29,12 @@ def evaluate(
     """
     # A list task: most problems have many right answers. (A few rounded forms of one number are no list.)
     several = 2 * sum(len(problem.answers) > 1 for problem in problems) > len(problems)
-    if not path.exists():
+    replicas = reader.replicas
+    if not replicas.decided(path.exists):
         partial = path.with_name(path.name + ".partial")
-        per_batch = max(1, engine.rows // samples)
-        size, done = _whole_batches(partial, per_batch * samples)
-        log = Log(partial, size)
+        per_batch = max(1, engine.rows // samples) * replicas.world
+        size, done = replicas.decided(lambda: _whole_batches(partial, per_batch * samples))
+        log = replicas.log(partial, size)
         progress(done, restored=True)
         for start in range(done // samples, len(problems), per_batch):
             batch = problems[start : start + per_batch]
@@ -46,9 +47,15 @@ def evaluate(
             log.sync()
             progress(len(batch) * samples)
         log.close()
-        partial.replace(path)
+        if replicas.writes:
+            partial.replace(path)
     else:
         progress(len(problems) * samples, restored=True)
+    return replicas.decided(lambda: _counts(path))
+
+
+def _counts(path: Path) -> tuple[int, int]:
+    """Rollouts and tokens in a whole evaluation."""
     rows = read_lines(path)
     return len(rows), sum(row["tokens"] for row in rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -14,8 +14,10 @@ from groupwise.algorithms.base import DrawnStage, Group, Rollout, Stage
 from groupwise.algorithms.base import Problem as AnyProblem
 from groupwise.harness import embedders
 from groupwise.harness.budget import BudgetExceeded, Ledger
-from groupwise.harness.engines.contract import Completion, Engine, Request, Sampling, sample
+from groupwise.harness.engines.contract import Completion, Engine, EngineError, Request, Sampling
+from groupwise.harness.grading import graded
 from groupwise.harness.loading import PromptStyle, encode_completion, encode_prompt
+from groupwise.harness.replicas import ALONE, Replicas
 from groupwise.harness.seeds import generator, seed_of
 from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import extended, question_text
@@ -36,6 +38,7 @@ class Reader:
     """Prompts as tokens, completions as text, and which limits and verifier each task has.
 
     ``processes``: how many to grade in, see ``grade_many``; cells run beside one another, so each has its share.
+    ``replicas``: the processes that share the drawing and grading. ``overlap``: grade while others are decoded.
     """
 
     def __init__(
@@ -45,7 +48,11 @@ class Reader:
         limit_of: dict[str, int],
         style: PromptStyle = "chat",
         processes: int | None = None,
+        replicas: Replicas = ALONE,
+        overlap: bool = True,
     ) -> None:
+        self.replicas = replicas
+        self.overlap = overlap
         self.tokenizer = tokenizer
         self.style = style
         self.processes = processes
@@ -109,8 +116,24 @@ def draw(
 ) -> list[list[Rollout]]:
     """Sample what is asked for; problems of different length limits in turn.
 
-    The random numbers of a rollout are those of (``address``, problem id, index).
+    The random numbers of a rollout are those of (``address``, problem id, index). Where replicas share the cell, each
+    draws and grades for its share of the problems, and all get everything: a verdict is found once.
     """
+    if reader.replicas.world > 1:
+        mine = reader.replicas.share(work, [len(asked.indices) for asked in work])
+        return reader.replicas.gather(_draw(engine, reader, mine, stage, temperature, *address))
+    return _draw(engine, reader, work, stage, temperature, *address)
+
+
+def _draw(
+    engine: Engine,
+    reader: Reader,
+    work: Sequence[Asked],
+    stage: Stage,
+    temperature: float,
+    *address: str | int,
+) -> list[list[Rollout]]:
+    """``draw`` by this process alone."""
     results: list[list[Rollout]] = [[] for _ in work]
     for limit in sorted({reader.limit_of[asked.problem.task] for asked in work}):
         chosen = [i for i, asked in enumerate(work) if reader.limit_of[asked.problem.task] == limit]
@@ -124,16 +147,29 @@ def draw(
             )
             for i in chosen
         ]
-        completions = sample(engine, requests, Sampling(limit, temperature))
-        drawn = [
-            (work[i], index, completion)
-            for i, group in zip(chosen, completions, strict=True)
-            for index, completion in zip(work[i].indices, group, strict=True)
-        ]
-        graded = iter(reader.rollouts(stage, drawn))
-        for i in chosen:
-            results[i] = list(islice(graded, len(work[i].indices)))
+        found = _graded(engine, reader, [work[i] for i in chosen], requests, Sampling(limit, temperature), stage)
+        for i, rollouts in zip(chosen, found, strict=True):
+            results[i] = rollouts
     return results
+
+
+def _graded(
+    engine: Engine, reader: Reader, work: Sequence[Asked], requests: Sequence[Request], sampling: Sampling, stage: Stage
+) -> list[list[Rollout]]:
+    """The rollouts of each request, in the order of its seeds, graded as they come. Raises EngineError."""
+    places: list[tuple[int, int]] = []
+
+    def finished() -> Iterator[tuple[Asked, int, Completion]]:
+        for done in engine.stream(requests, sampling):
+            places.append((done.request, done.row))
+            yield work[done.request], work[done.request].indices[done.row], done.completion
+
+    rollouts = graded(finished(), partial(reader.rollouts, stage), reader.overlap)
+    found = dict(zip(places, rollouts, strict=True))
+    missing = sum(len(request.seeds) for request in requests) - len(found)
+    if missing:
+        raise EngineError(f"{engine.name}: {missing} of {missing + len(found)} rollouts did not come")
+    return [[found[i, row] for row in range(len(request.seeds))] for i, request in enumerate(requests)]
 
 
 @dataclass

@@ -12,7 +12,8 @@ import torch
 from groupwise.algorithms.base import Rollout
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.loading import load_model
-from groupwise.harness.policy import Policy, micro_batches
+from groupwise.harness.microbatches import micro_batches
+from groupwise.harness.policy import Policy
 from groupwise.harness.records import write_json
 from groupwise.harness.sampler import Reader
 from groupwise.harness.seeds import generator

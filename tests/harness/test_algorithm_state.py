@@ -13,7 +13,7 @@ from groupwise.harness.cell import Cell, Training, step_row
 from groupwise.harness.experiment import load
 from groupwise.harness.layout import RunPlace
 from groupwise.harness.loading import resolve
-from groupwise.harness.policy import UpdateResult
+from groupwise.harness.update import UpdateResult
 
 
 def test_a_history_survives_in_the_checkpoint(tmp_path: Path) -> None:

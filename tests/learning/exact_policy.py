@@ -121,17 +121,20 @@ class TablePolicy(Policy):
             added[self.language.prefix_number[draft[:place]], token] = self.copying
         return added
 
-    def _log_distributions(
-        self, rollouts: Sequence[Rollout], completions: Tensor, temperature: float, model: Any = None
-    ) -> Tensor:
+    def _scores(
+        self, rollouts: Sequence[Rollout], temperature: float, with_entropies: bool, model: Any
+    ) -> tuple[Tensor, Tensor | None]:
         words = torch.tensor([self.language.number[rollout.tokens] for rollout in rollouts])
-        prefix = self.language.everything[0][words, : completions.shape[1]]
+        width = max(len(rollout.tokens) for rollout in rollouts)
+        prefix, token, mask = (table[words, :width] for table in self.language.everything)
         owner = torch.tensor([rollout.prompt_tokens[0] for rollout in rollouts])
-        logits = (model or self.model).logits[owner[:, None], prefix]
+        logits = model.logits[owner[:, None], prefix]
         if any(len(rollout.prompt_tokens) > 1 for rollout in rollouts):
             pulls = torch.stack([self.pull(rollout.prompt_tokens[1:]) for rollout in rollouts])
             logits = logits + pulls[torch.arange(len(rollouts))[:, None], prefix]
-        return torch.log_softmax(logits / temperature, -1)
+        table = torch.log_softmax(logits / temperature, -1)
+        entropies = -(table.exp() * table).sum(-1) * mask if with_entropies else None
+        return table.gather(-1, token[..., None])[..., 0] * mask, entropies
 
     def step(self, learning_rate: float, max_grad_norm: float) -> float:
         table = self.model.logits

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from groupwise.algorithms.base import Algorithm, Array, DrawnStage, Group, Rollout, Stage
 from groupwise.harness.experiment import TaskConfig, TrainConfig
-from groupwise.harness.policy import update
+from groupwise.harness.update import update
 
 
 @dataclass(frozen=True)

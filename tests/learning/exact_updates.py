@@ -11,7 +11,7 @@ from exact_training import ExactProblem, MemorySampler, Setting, rollout_of
 from torch import Tensor
 
 from groupwise.algorithms.base import Algorithm, DrawnStage, Group
-from groupwise.harness.policy import update
+from groupwise.harness.update import update
 
 RARE = 1e-9  # groups that are less likely than this are left out
 

@@ -20,7 +20,7 @@ from figures import FOLDER, NAMES, row
 
 from groupwise import algorithms
 from groupwise.algorithms.base import Group
-from groupwise.harness.policy import update
+from groupwise.harness.update import update
 
 TWO = Language("ab", max_tokens=2)  # seven words
 BANDIT = Language("a", max_tokens=1)  # two words: "." and "a"
