@@ -91,7 +91,8 @@ def add_lora(model: Any, config: ModelConfig, seed: int) -> Any:
 
 
 def check_targets(folder: str, lora: LoraConfig | None) -> None:
-    """Raises InputError for a target module that the model in ``folder`` does not have; peft would train the rest."""
+    """Raises InputError for a target module that the model in ``folder`` does not have (peft would train the rest),
+    and for the output layer: where it is tied to the embeddings, merging the adapter would change these too."""
     if lora is None or isinstance(lora.target_modules, str):
         return
     import torch
@@ -100,10 +101,13 @@ def check_targets(folder: str, lora: LoraConfig | None) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    output = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
     for target in lora.target_modules:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
             there = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
             raise InputError(f"model.lora.target_modules: the model has no linear layer {target!r}; there: {there}")
+        if any(f".{name}".endswith(f".{target}") for name in output):
+            raise InputError(f"model.lora.target_modules: {target!r} is the output layer; expected layers below it")
 
 
 def save(model: Any, folder: Path, base: str, revision: str | None = None) -> None:

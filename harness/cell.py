@@ -69,6 +69,16 @@ class Cell:
         self.ledger = Ledger(experiment.budget.unit, experiment.budget.total)
         self.held_out = [load_problems(table, run.data_dir) for table in experiment.evaluation.tasks]
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether training again from a checkpoint gives the same policies again."""
+        return self.experiment.compute.device == "cpu" and self.experiment.engine.name == "transformers"
+
+    @property
+    def evaluations(self) -> Path:
+        """The folder of its evaluations."""
+        return self.run / "evaluations" / cell_name(self.label, self.seed)
+
     def reader(self, tables: Sequence[TaskConfig], sampling: SamplingConfig) -> Reader:
         """How the problems of these tables are prompted, limited and graded."""
         made = [table.make() for table in tables]
@@ -84,7 +94,7 @@ class Cell:
         final = when == "final"
         samples = config.samples if final else config.curve_samples or config.samples
         reader = self.reader(config.tasks, config.sampling)
-        folder = self.run / "evaluations" / cell_name(self.label, self.seed) / when
+        folder = self.evaluations / when
         folder.mkdir(parents=True, exist_ok=True)
         for table, every in zip(config.tasks, self.held_out, strict=True):
             problems = every if final else every[: config.curve_problems]
@@ -249,14 +259,24 @@ class Training:
     def _restore(self) -> dict[str, int]:
         state = self.cell.replicas.in_turn(lambda: checkpoint.load(self.folder / "checkpoint", self.policy))
         if state is None:
+            self._drop_curve_beyond()
             return {"steps": 0, "rollouts": 0}
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
+        self._drop_curve_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
         self.cell.engine.synchronise(self.cell.model)
         sizes: dict[str, int] = state["sizes"]
         return sizes
+
+    def _drop_curve_beyond(self) -> None:
+        """Evaluations made after the checkpoint are of policies that do not come again, unless all is deterministic."""
+        if self.cell.deterministic or not self.cell.replicas.writes:
+            return
+        for folder in self.cell.evaluations.glob("curve-*"):
+            if int(folder.name.removeprefix("curve-")) > self.curve_at:
+                shutil.rmtree(folder)
 
 
 def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups: Sequence[Group]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from groupwise.harness import products
 
@@ -32,6 +33,8 @@ def chosen_logprobs(
     ``hidden`` (n, d), ``weight`` (vocabulary, d), ``tokens`` (n,) -> (n,), (n,) in float32. ``dtype``: of the matrix
     products. The result can be differentiated once: the backward pass uses its table up.
     """
+    if not torch.is_grad_enabled():  # or the tables would be kept for a backward pass that cannot come
+        hidden, weight = hidden.detach(), weight.detach()
     logprobs, entropies = _Chosen.apply(  # type: ignore[no-untyped-call]
         hidden, weight, tokens, temperature, dtype, with_entropies, onednn
     )
@@ -77,6 +80,7 @@ class _Chosen(torch.autograd.Function):
         return torch.cat(chosen), kept
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.tables is None:
             raise RuntimeError("these log-probabilities were differentiated before: their table is used up")

@@ -27,6 +27,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # both become parts of file names
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 SOLUTIONS = "reference solutions"
+COLDEST = 1e-6  # lower temperatures overflow float32; 0 means greedy where it is offered
 
 
 class Section(BaseModel):
@@ -88,7 +89,7 @@ class BudgetConfig(Section):
 class SamplingConfig(Section):
     """How completions are drawn. ``max_new_tokens`` absent: each task's own limit."""
 
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=COLDEST)] = 1.0
     max_new_tokens: Positive | None = None
 
 

@@ -21,6 +21,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from groupwise.algorithms.base import Rollout
 
 NAME = "groupwise_packed"
+# Folding the query heads of a key head saves copies of keys and values, and costs a copy of the mask for each. The mask
+# grows with the square of the length, keys and values do not: up to 64 MiB in float32 it is worth it.
+FOLDED_MASK = 2**24
 
 
 def can_pack(model: Any) -> bool:
@@ -49,7 +52,7 @@ class Row:
     prompts: Table
     completions: Table
     owner: Tensor
-    masks: dict[int, Tensor] = field(default_factory=dict)
+    masks: dict[tuple[int, torch.dtype], Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rollouts: Sequence[Rollout], device: Any) -> Row:
@@ -76,20 +79,20 @@ class Row:
             torch.tensor([place[rollout.prompt_tokens] for rollout in rollouts], device=device),
         )
 
-    def mask(self, repeats: int) -> Tensor:
+    def mask(self, repeats: int, dtype: torch.dtype) -> Tensor:
         """What completions may look at, 0 or -inf, (rollouts, 1, repeats x longest, longest prompt + longest).
 
-        ``repeats``: query heads to one key head; they stand one below the other.
+        ``repeats``: query heads that stand one below the other.
         """
-        if repeats not in self.masks:
+        if (repeats, dtype) not in self.masks:
             prompt = self.prompts.real[self.owner][:, None, :]
             steps = torch.arange(self.completions.width, device=prompt.device)
             itself = (steps[:, None] >= steps)[None]
             shape = (len(self.owner), self.completions.width, -1)
             seen = torch.cat([prompt.expand(shape), itself.expand(shape)], 2)
-            added = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-            self.masks[repeats] = added.repeat(1, repeats, 1)[:, None]
-        return self.masks[repeats]
+            added = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)
+            self.masks[repeats, dtype] = added.repeat(1, repeats, 1)[:, None]
+        return self.masks[repeats, dtype]
 
 
 @dataclass(frozen=True)
@@ -182,12 +185,14 @@ def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
     """Attention in the form that transformers asks for: query (1, heads, tokens, d), keys and values with as many heads
-    or fewer -> (1, tokens, heads, d). In float32 in any case: on a processor its gradient is faster than bfloat16's."""
+    or fewer -> (1, tokens, heads, d of the values)."""
     row = _row.get()
     scale = options.get("scaling")
+    # On a processor the gradient in float32 is faster than in bfloat16.
+    dtype = torch.float32 if query.device.type == "cpu" else value.dtype
     with torch.autocast(query.device.type, enabled=False):
         sizes = [len(row.prompts.inverse), len(row.completions.inverse)]
-        whole = [one[0].transpose(0, 1).float() for one in (query, key, value)]
+        whole = [one[0].transpose(0, 1).to(dtype) for one in (query, key, value)]
         (q_prompt, q), (k_prompt, k), (v_prompt, v) = (one.split(sizes) for one in whole)
         q_prompt, k_prompt, v_prompt = (row.prompts.padded(one) for one in (q_prompt, k_prompt, v_prompt))
         # Padding is on the right, so a causal mask is all that prompts need.
@@ -204,15 +209,19 @@ def _attend(
 
 
 def _completions(row: Row, query: Tensor, keys: Tensor, values: Tensor, scale: float | None) -> Tensor:
-    """Attention of the completions, (tokens, heads, d). ``query`` (rollouts, longest, heads, d), keys and values
-    (rollouts, key heads, longest prompt + longest, d). The query heads of one key head become rows of one head, so that
-    keys and values need not be repeated."""
+    """Attention of the completions, (tokens, heads, d of the values). ``query`` (rollouts, longest, heads, d), keys and
+    values (rollouts, key heads, longest prompt + longest, their d). The query heads of one key head become rows of one
+    head, so that keys and values need not be repeated, unless their mask would be too large."""
     rollouts, longest, heads, size = query.shape
     shared = keys.shape[1]
     repeats = heads // shared
+    if repeats > 1 and rollouts * repeats * longest * keys.shape[2] > FOLDED_MASK:
+        keys, values = (one.repeat_interleave(repeats, 1) for one in (keys, values))
+        shared, repeats = heads, 1
     folded = query.view(rollouts, longest, shared, repeats, size).permute(0, 2, 3, 1, 4)
     attended = nn.functional.scaled_dot_product_attention(
-        folded.reshape(rollouts, shared, repeats * longest, size), keys, values, row.mask(repeats), scale=scale
-    )
-    unfolded = attended.view(rollouts, shared, repeats, longest, size).permute(0, 3, 1, 2, 4)
-    return row.completions.flat(unfolded.reshape(rollouts, longest, heads, size))
+        folded.reshape(rollouts, shared, repeats * longest, size), keys, values, row.mask(repeats, query.dtype),
+        scale=scale,
+    )  # fmt: skip
+    unfolded = attended.view(rollouts, shared, repeats, longest, values.shape[-1]).permute(0, 3, 1, 2, 4)
+    return row.completions.flat(unfolded.reshape(rollouts, longest, heads, values.shape[-1]))

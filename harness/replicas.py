@@ -16,6 +16,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -196,7 +197,10 @@ def _bury(ranks: Sequence[_Rank], report: Callable[[str, int, bool], None] | Non
         rank.listen(report)
     failed = [rank for rank in ranks if rank.failed]
     first = min(failed, key=lambda rank: (rank.reason is not None, rank.failed_at))
-    raise ReplicaFailed(f"rank {first.number} of {len(ranks)}: {first.reason or first.death()}")
+    error = ReplicaFailed(f"rank {first.number} of {len(ranks)}: {first.reason or first.death()}")
+    if first.trace:
+        error.add_note(f"in rank {first.number}: {first.trace}")
+    raise error
 
 
 class _Rank:
@@ -211,6 +215,7 @@ class _Rank:
         theirs.close()
         self.over = False
         self.reason: str | None = None
+        self.trace = ""
         self.failed_at = math.inf
 
     @property
@@ -229,7 +234,7 @@ class _Rank:
             while self.pipe.poll():
                 said = self.pipe.recv()
                 if isinstance(said, _Failure):
-                    self.reason, self.failed_at = said.reason, said.when
+                    self.reason, self.failed_at, self.trace = said.reason, said.when, said.trace
                 elif report is not None:
                     report(*said)
         except (EOFError, OSError):  # it closed its end, or was cut off in the middle of a message
@@ -246,10 +251,11 @@ class _Rank:
 
 @dataclass(frozen=True)
 class _Failure:
-    """An error of a rank as one line, and when (``time.monotonic``, which all processes of a machine share)."""
+    """An error of a rank as one line, when (``time.monotonic``, which all processes of a machine share), and where."""
 
     reason: str
     when: float
+    trace: str
 
 
 def _serve(place: Replicas, port: int, compute: ComputeConfig, job: Callable[[Replicas], None], pipe: Any) -> None:
@@ -266,7 +272,8 @@ def _serve(place: Replicas, port: int, compute: ComputeConfig, job: Callable[[Re
         state.wait_for_everyone()
         state.destroy_process_group()
     except BaseException as error:
-        pipe.send(_Failure(f"{type(error).__name__}: {error}".splitlines()[0], time.monotonic()))
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        pipe.send(_Failure(reason, time.monotonic(), traceback.format_exc()))
         # Leaving in good order could wait for ranks that wait for this one.
         os._exit(1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -159,7 +159,7 @@ def _graded(
     """The rollouts of each request, in the order of its seeds, graded as they come. Raises EngineError."""
     places: list[tuple[int, int]] = []
 
-    def finished() -> Iterator[tuple[Asked, int, Completion]]:
+    def finished() -> Generator[tuple[Asked, int, Completion], None, None]:
         for done in engine.stream(requests, sampling):
             places.append((done.request, done.row))
             yield work[done.request], work[done.request].indices[done.row], done.completion

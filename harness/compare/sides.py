@@ -61,10 +61,11 @@ def contests(first: str, second: str | None, tasks: Sequence[str], metrics: Sequ
 
 def _within(spec: str, task: str | None) -> tuple[list[tuple[Scores, Scores]], list[str]]:
     every = read_scores(spec, task=task)
-    trained = [one for one in every if not one.untrained] or every  # models evaluated as they are: with the first
+    trained = [one for one in every if not one.untrained]
     if len(every) < 2:
         raise InputError(f"{spec}: nothing to compare {every[0].name} with: expected a second argument")
-    against = next((one for one in trained if label_of(one) == COMPARATOR), trained[0])
+    # Models that were evaluated as they are go with the first, whatever they are called.
+    against = next((one for one in trained if label_of(one) == COMPARATOR), (trained or every)[0])
     return [(one, against) for one in every if one is not against], []
 
 

@@ -18,6 +18,18 @@ class EngineError(Exception):
     """
 
 
+class NeverError(EngineError):
+    """Asking the same again would fail in the same way (a prompt that is too long, a rollout that is not stored)."""
+
+
+class RefusedError(EngineError):
+    """All rollouts came but those that are refused for what they ask. ``refused``: (request, row) -> the reason."""
+
+    def __init__(self, words: str, refused: Mapping[tuple[int, int], str]) -> None:
+        super().__init__(words)
+        self.refused = refused
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How completions are drawn. ``temperature`` 0: the likeliest token (greedy). ``top_p``: the smallest set of

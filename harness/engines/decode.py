@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groupwise.harness.engines import llama
-from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling
+from groupwise.harness.engines.contract import Completion, Finished, NeverError, Request, Sampling
 from groupwise.harness.engines.drawing import draw
 from groupwise.harness.engines.generic import GenericDecoder, autocast, cast_linear, left_pad
 from groupwise.harness.engines.packing import Unpackable, stamp
@@ -89,7 +89,7 @@ class TransformersEngine:
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Finished]:
         """Every completion, as soon as its last token is drawn.
 
-        A rollout that reaches the last position of the model ends there (``length``). Raises EngineError for a prompt
+        A rollout that reaches the last position of the model ends there (``length``). Raises NeverError for a prompt
         that leaves no room for a token, before anything is drawn.
         """
         room = [self._room(request, sampling.max_new_tokens) for request in requests]
@@ -105,14 +105,18 @@ class TransformersEngine:
                 prompts, owner = [prompts[i] for i in owner], np.arange(len(owner))
             yield from self._decode(prompts, owner, rows, sampling)
 
+    @property
+    def positions(self) -> int | None:
+        """Most tokens of a prompt and its completion together; None where the model has no such limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
     def _room(self, request: Request, limit: int) -> int:
         """How many tokens may follow the prompt."""
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        length = len(request.prompt)
+        positions, length = self.positions, len(request.prompt)
         if not length:
-            raise EngineError(f"{request.problem or 'a prompt'}: no tokens; expected at least one")
+            raise NeverError(f"{request.problem or 'a prompt'}: no tokens; expected at least one")
         if positions is not None and length >= positions:
-            raise EngineError(
+            raise NeverError(
                 f"{request.problem or 'a prompt'}: {length} tokens; the model has room for {positions}, answer included"
             )
         return limit if positions is None else min(limit, positions - length)

@@ -1,4 +1,5 @@
-"""A decode step for any causal language model of transformers: its own forward pass over a cache of ours."""
+"""A decode step for causal language models of transformers whose layers remember keys and values and nothing else:
+their own forward pass over a cache of ours."""
 
 from __future__ import annotations
 
@@ -10,6 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicLayer
+
+from groupwise.harness.engines.contract import NeverError
+
+# Kinds of layers, as transformers names them, that need the keys and values of earlier tokens alone.
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 class _Preallocated(DynamicLayer):
@@ -43,7 +49,8 @@ class _Preallocated(DynamicLayer):
 class GenericDecoder:
     """One batch of rows, ``owner``: the prompt of each. ``room``: most tokens that a row will have.
 
-    ``dtype``: bfloat16 runs the matrix products in bfloat16 (autocast).
+    ``dtype``: bfloat16 runs the matrix products in bfloat16 (autocast). Raises NeverError for a model with recurrent
+    or convolution layers.
     """
 
     def __init__(
@@ -55,10 +62,18 @@ class GenericDecoder:
         owner: Tensor,
         room: int,
     ) -> None:
+        config = model.config.get_text_config()
+        if getattr(model, "_is_stateful", False) or set(getattr(config, "layer_types", None) or ()) - ATTENTION:
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            raise NeverError(
+                f"{type(base).__name__}: has recurrent or convolution layers; expected a model of attention layers "
+                "alone (engine vllm may know it)"
+            )
         self._model, self._dtype, self._owner = model, dtype, owner
+        self._positions = getattr(config, "max_position_embeddings", None)
         self._ids, self._mask = left_pad(prompts, pad, owner.device)
         self._room = room
-        self._layers = [_Preallocated(room) for _ in range(model.config.get_text_config().num_hidden_layers)]
+        self._layers = [_Preallocated(room) for _ in range(config.num_hidden_layers)]
         self._cache = Cache(layers=list(self._layers))
         self._seen = self._ids.shape[1]
 
@@ -75,6 +90,8 @@ class GenericDecoder:
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token (rows,) to each row. Logits of the next, (rows, vocabulary)."""
         positions = self._lengths + (self._seen - self._ids.shape[1])
+        if self._positions is not None:
+            positions = positions.clamp(max=self._positions - 1)  # only rows that are finished would go beyond
         self._seen += 1
         return self._forward(tokens[:, None], self._mask[:, : self._seen], positions[:, None])
 

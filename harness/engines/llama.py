@@ -61,7 +61,7 @@ def supported(model: Any) -> Any | None:
     if not own or type(base).__name__ not in FAMILY or config.hidden_act != "silu":
         return None
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    sliding = getattr(config, "sliding_window", None) if "layer_types" not in config.to_dict() else None
+    sliding = getattr(config, "sliding_window", None)  # Mistral has it in every layer, whatever their types say
     rope = getattr(config, "rope_parameters", None) or {}
     if kinds != {"full_attention"} or sliding or rope.get("rope_type", "default") in ("dynamic", "longrope"):
         return None

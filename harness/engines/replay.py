@@ -7,14 +7,14 @@ They are read from a folder of the rollout store, from records of an evaluation,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling
+from groupwise.harness.engines.contract import Completion, Finished, NeverError, Request, Sampling
 from groupwise.harness.errors import InputError
-from groupwise.harness.evaluation.store import ROLLOUTS, read_rollouts
+from groupwise.harness.evaluation.store import ABOUT, ROLLOUTS, Stored, read_rollouts
 from groupwise.harness.jsontext import check_text, loads
 
 Rollouts = Mapping[tuple[str, int], Completion]
@@ -42,11 +42,11 @@ class ReplayEngine:
         return False
 
     def stream(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Finished]:
-        """The stored completions, in order. Raises EngineError, before the first, for one that is not there."""
+        """The stored completions, in order. Raises NeverError, before the first, for one that is not there."""
         for request in requests:
             for index in request.indices:
                 if (request.problem, index) not in self.rollouts:
-                    raise EngineError(self._missing(request.problem, index))
+                    raise NeverError(self._missing(request.problem, index))
         for number, request in enumerate(requests):
             for row, index in enumerate(request.indices):
                 yield Finished(number, row, self.rollouts[request.problem, index])
@@ -63,32 +63,49 @@ class ReplayEngine:
         """Nothing to give back."""
 
 
-def read_replay(path: Path, seed: int, warn: Callable[[str], None]) -> Rollouts:
-    """The rollouts at ``path``: a folder of the store, a folder of records, or a file of either or of plain lines.
+def read_replay(path: Path, seed: int, warn: Callable[[str], None], prompts: Collection[str] | None = None) -> Rollouts:
+    """The rollouts at ``path``: of the store (a folder, or the file in it), a folder of records, or a file of records
+    or of plain lines.
 
-    ``seed``: of a store, which may have those of several. Raises InputError naming file and line.
+    ``seed``, ``prompts``: which of a store's, that may hold several seeds' and several ways' of putting a problem;
+    ``prompts`` by their hashes, None: all. Raises InputError naming file and line.
     """
-    if path.is_dir() and (path / ROLLOUTS).is_file() and (path / "about.json").is_file():
-        every = read_rollouts(path / ROLLOUTS, None, warn)
-        found = {
-            (key.problem, key.sample): Completion(
-                one.ids or (), None, None, one.finish_reason, text=one.text, length=one.tokens
-            )
-            for key, one in every.items()
-            if key.seed == seed
-        }
-        if not found:
-            seeds = ", ".join(str(one) for one in sorted({key.seed for key in every})) or "none"
-            raise InputError(f"{path}: no rollouts of --seed {seed}; there are those of: {seeds}")
-        return found
-    return read_lines(files_of(path))
+    if (folder := store_of(path)) is None:
+        return read_lines(files_of(path))
+    every = list(read_rollouts(folder / ROLLOUTS, None, warn).values())
+    seeded = [one for one in every if one.seed == seed]
+    if not seeded:
+        seeds = ", ".join(str(one) for one in sorted({one.seed for one in every})) or "none"
+        raise InputError(f"{path}: no rollouts of --seed {seed}; there are those of: {seeds}")
+    wanted = [one for one in seeded if prompts is None or one.prompt in prompts]
+    if not wanted:
+        raise InputError(f"{path}: its rollouts answer other prompts: expected the --prompt and --option of theirs")
+    return _by_problem(wanted, path)
+
+
+def _by_problem(rollouts: Sequence[Stored], path: Path) -> Rollouts:
+    """Raises InputError where two prompts of one problem are answered differently."""
+    found: dict[tuple[str, int], Completion] = {}
+    for one in rollouts:
+        completion = Completion(one.ids or (), None, None, one.finish_reason, text=one.text, length=one.tokens)
+        if found.setdefault((one.problem, one.sample), completion) != completion:
+            words = f"problem {one.problem!a}, sample {one.sample} has two rollouts, of different prompts"
+            raise InputError(f"{path}: {words}; expected one")
+    return found
+
+
+def store_of(path: Path) -> Path | None:
+    """The folder of the store that ``path`` is, or whose file of rollouts it is; None where it is neither."""
+    folder = path.parent if path.name == ROLLOUTS and path.is_file() else path
+    return folder if (folder / ABOUT).is_file() and (folder / ROLLOUTS).is_file() else None
 
 
 def files_of(path: Path) -> list[Path]:
     """The files that hold the rollouts. Raises InputError where there are none."""
+    if (folder := store_of(path)) is not None:
+        return [folder / ROLLOUTS]
     if path.is_dir():
-        store = [path / ROLLOUTS] if (path / "about.json").is_file() and (path / ROLLOUTS).is_file() else []
-        files = store or sorted(path.glob("*.jsonl"))
+        files = sorted(path.glob("*.jsonl"))
         if not files:
             raise InputError(f"{path}: expected a folder of the rollout store, or one with .jsonl files of rollouts")
         return files

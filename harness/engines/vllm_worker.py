@@ -6,8 +6,8 @@ with a ``kind``. Weights do not go through the socket: a message names a safeten
 
 To the worker: ``start`` (model, dtype, ...), ``sample`` (requests, sampling), ``weights`` (file, shared),
 ``abort``.
-From it: ``ready`` (device), ``finished`` (request, row, tokens, logprobs, finish_reason), ``alive``, ``done``,
-``error`` (message).
+From it: ``ready`` (device; most tokens of a rollout: ``fitted`` for the cache, ``positions`` for the model),
+``finished`` (request, row, tokens, logprobs, finish_reason), ``alive``, ``done``, ``error`` (message).
 
 ``PYTHON vllm_worker.py versions`` prints the versions of the libraries it would use, as JSON.
 """
@@ -218,7 +218,10 @@ def serve(channel: socket.socket) -> None:
     engine = make_engine(options)
     from vllm.platforms import current_platform
 
-    send(channel, {"kind": "ready", "device": current_platform.device_type})
+    model = engine.model_config  # by now its length is what the cache was found to hold
+    positions = getattr(model.hf_text_config, "max_position_embeddings", None)
+    ready = {"device": current_platform.device_type, "fitted": model.max_model_len, "positions": positions}
+    send(channel, {"kind": "ready", **ready})
     while True:
         order = messages.get()
         if order["kind"] == "sample":

@@ -50,6 +50,8 @@ def add_command(commands: Any) -> None:
                        "graders (default: all cores)")  # fmt: skip
     where.add_argument("--rows", type=int, default=128, metavar="N", help="rollouts decoded side by side "
                        "(default: 128)")  # fmt: skip
+    where.add_argument("--cache-gib", type=float, default=1.0, metavar="G", help="memory of vLLM's key-value cache "
+                       "(default: 1)")  # fmt: skip
     url = evaluate.add_argument_group("endpoints (--engine openai)")
     url.add_argument("--base-url", metavar="URL", help="e.g. http://127.0.0.1:8000/v1")
     url.add_argument("--api", choices=("chat", "completions"), help="which call; completions goes with --prompt plain")
@@ -69,7 +71,7 @@ def add_command(commands: Any) -> None:
                        "$GROUPWISE_CACHE or the user's cache)")  # fmt: skip
     place.add_argument("--data-dir", type=Path, metavar="DIR", help="benchmark data (default: $GROUPWISE_DATA)")
     evaluate.add_argument("--json", action="store_true", help="print every number of the report as JSON instead")
-    evaluate.set_defaults(handler=run)
+    evaluate.set_defaults(handler=run, defaults=vars(evaluate.parse_args([])))
 
 
 def cores() -> int:
@@ -84,8 +86,10 @@ def run(options: argparse.Namespace) -> int:
     from groupwise.harness.errors import InputError, printable
 
     if options.rescore is not None:
+        from groupwise.harness.evaluation.applies import check_rescore
         from groupwise.harness.evaluation.rescore import rescore
 
+        check_rescore(options)
         place = rescore(options)
         return _print(place, options.json, f"graded again: {place}")
     for name in ("model", "task"):
@@ -104,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
         return 130
     told = "there already: nothing to do" if counts is None else (
         f"{counts.generated} rollouts generated, {counts.restored} from the store"
+        + (f"; {counts.refused} were refused and are unscored" if counts.refused else "")
     )  # fmt: skip
     return _print(place, options.json, told)
 

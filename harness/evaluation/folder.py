@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
 
 LOCK = ".lock"
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class Fresh:
@@ -53,6 +55,8 @@ class Fresh:
         if self.folder.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise InputError(f"{self.place}: cannot be written: {error.strerror}") from error
 
     def publish(self) -> None:
         """Take the place. Raises InputError when something appeared there meanwhile."""

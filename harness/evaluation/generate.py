@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from groupwise.harness.engines.contract import Completion, EngineError, Request
+from groupwise.harness.engines.contract import Completion, EngineError, RefusedError, Request
+from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.plan import Asked, Plan
 from groupwise.harness.evaluation.sources import Opened, Source
-from groupwise.harness.evaluation.store import Key, Store, Stored, prompt_hash
+from groupwise.harness.evaluation.store import REFUSED, Key, Store, Stored, prompt_hash
 from groupwise.harness.loading import encode_prompt
 from groupwise.harness.seeds import seed_of
 from groupwise.tasks.base import Problem
@@ -20,14 +21,28 @@ from groupwise.tasks.prompts import plain_text
 class LazyModel:
     """A source that is opened when its first missing rollout is asked for, and closed at the end."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, plan: Plan) -> None:
         self.source = source
+        self._plan = plan
         self._opened: Opened | None = None
 
     def opened(self) -> Opened:
+        """Raises InputError for a prompt that leaves no room for an answer, of whichever task."""
         if self._opened is None:
             self._opened = self.source.open()
+            self._check_prompts(self._opened)
         return self._opened
+
+    def _check_prompts(self, opened: Opened) -> None:
+        style: Any = self._plan.style
+        for asked in self._plan.tasks if opened.positions is not None else ():
+            for problem in asked.problems:
+                length = len(encode_prompt(opened.tokenizer, problem, style))
+                if length >= (opened.positions or 0):
+                    raise InputError(
+                        f"--task {asked.config.name}: problem {problem.id}: a prompt of {length} tokens; "
+                        f"{self.source.model.name} has room for {opened.positions}, answer included"
+                    )
 
     def describe(self) -> dict[str, Any]:
         """What the engine says of itself, where it was opened and says anything."""
@@ -71,9 +86,12 @@ def rollouts_of(model: LazyModel, asked: Asked, plan: Plan, root: Path, say: Cal
         requests = [_request(wanted[keys[0]], keys, plan, opened.tokenizer) for keys in _by_problem(missing)]
         batches = _batches(requests, opened.engine.rows) if model.source.whole_batches else [requests]
         for batch in batches:
-            fresh = _generated(opened, batch, asked, {key.problem: key.prompt for key in missing}, plan.seed)
+            fresh = _generated(
+                opened, batch, asked, {key.problem: key.prompt for key in missing}, plan.seed, bool(there)
+            )
             for rows in [list(fresh)] if model.source.whole_batches else ([row] for row in fresh):
-                store.add(rows)
+                if kept := [row for row in rows if not row.refused]:
+                    store.add(kept)
                 yield Found([replace(row, ids=None) for row in rows], restored=False)
 
 
@@ -112,20 +130,35 @@ def _batches(requests: Sequence[Request], rows: int) -> Iterator[list[Request]]:
 
 
 def _generated(
-    opened: Opened, requests: Sequence[Request], asked: Asked, prompts: dict[str, str], seed: int
+    opened: Opened, requests: Sequence[Request], asked: Asked, prompts: dict[str, str], seed: int, answers: bool
 ) -> Iterator[Stored]:
-    """The engine's rollouts as they come. Raises EngineError when some do not."""
-    left = sum(len(request.seeds) for request in requests)
-    for done in opened.engine.stream(requests, asked.sampling):
-        request, completion = requests[done.request], done.completion
-        text = completion.text
-        if text is None:
-            text = opened.tokenizer.decode(completion.tokens, skip_special_tokens=True)
+    """The engine's rollouts as they come, then those that it refused. Raises EngineError when some do not come.
+
+    ``answers``: the engine has answered before. If it refuses all, not the prompts are at fault.
+    """
+    left = total = sum(len(request.seeds) for request in requests)
+    refused: Mapping[tuple[int, int], str] = {}
+    try:
+        for done in opened.engine.stream(requests, asked.sampling):
+            request, completion = requests[done.request], done.completion
+            text = completion.text
+            if text is None:
+                text = opened.tokenizer.decode(completion.tokens, skip_special_tokens=True)
+            left -= 1
+            yield Stored(
+                prompts[request.problem], request.problem, seed, request.indices[done.row], _sound(text),
+                completion.finish_reason, _length(completion), completion.tokens or None,
+            )  # fmt: skip
+    except RefusedError as error:
+        if left == total and not answers:
+            raise
+        refused = error.refused
+    for (number, row), reason in refused.items():
+        request = requests[number]
         left -= 1
         yield Stored(
-            prompts[request.problem], request.problem, seed, request.indices[done.row], _sound(text),
-            completion.finish_reason, _length(completion), completion.tokens or None,
-        )  # fmt: skip
+            prompts[request.problem], request.problem, seed, request.indices[row], "", REFUSED, None, None, reason
+        )
     if left:
         raise EngineError(f"{opened.engine.name}: {left} rollouts did not come")
 

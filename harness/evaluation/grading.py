@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from groupwise.harness.evaluation.store import Stored
+from groupwise.harness.evaluation.store import REFUSED, Stored
 from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import question_text
 from groupwise.verifiers.base import Verdict
@@ -85,10 +85,19 @@ class Grader:
     def _grade(self, jobs: Sequence[_Job]) -> None:
         for verifier in dict.fromkeys(job.unit.verifier for job in jobs):
             mine = [job for job in jobs if job.unit.verifier == verifier]
-            items = [item_of(job.unit.problems[one.problem], one.text) for job in mine for one in job.rollouts]
+            items = [
+                item_of(job.unit.problems[one.problem], one.text)
+                for job in mine
+                for one in job.rollouts
+                if not one.refused
+            ]
             verdicts = iter(grade_many(verifier, items, self._processes))
             for job in mine:
-                job.unit.verdicts.update({(one.problem, one.sample): next(verdicts) for one in job.rollouts})
+                job.unit.verdicts.update({
+                    (one.problem, one.sample): Verdict(None, None, REFUSED, one.refused) if one.refused
+                    else next(verdicts)
+                    for one in job.rollouts
+                })  # fmt: skip
                 self._graded(job.unit.name, len(job.rollouts), job.restored)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import Any
 
 from groupwise.harness.engines.contract import Sampling
 from groupwise.harness.errors import InputError
-from groupwise.harness.experiment import TaskConfig, load_problems
+from groupwise.harness.evaluation.applies import check_engine
+from groupwise.harness.experiment import COLDEST, TaskConfig, load_problems
 from groupwise.harness.layout import BASE
 from groupwise.harness.report.checks import LABEL
 from groupwise.harness.verify.commands import parse_options
@@ -79,6 +81,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if options.data_dir is not None and not options.data_dir.is_dir():
         raise InputError(f"--data-dir {options.data_dir}: expected an existing folder")
     _in_range(options)
+    check_engine(options)
     chosen = task_options(options.option, [spec.partition(":")[0] for spec in options.task])
     tasks = tuple(_asked(spec, chosen, options) for spec in options.task)
     names = [one.config.name for one in tasks]
@@ -96,8 +99,6 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def _style(options: argparse.Namespace) -> str:
     """How problems are put: an endpoint's two calls take the two styles of prompts."""
     style = {"chat": "chat", "completions": "plain"}.get(options.api or "")
-    if style and options.engine != "openai":
-        raise InputError(f"--api {options.api}: expected --engine openai with it, not {options.engine}")
     if style and options.prompt and style != options.prompt:
         raise InputError(f"--api {options.api}: takes --prompt {style}, not {options.prompt}")
     return style or options.prompt or "chat"
@@ -112,11 +113,14 @@ def _in_range(options: argparse.Namespace) -> None:
         "rows": (options.rows, 1, "a whole number from 1"),
         "concurrency": (options.concurrency, 1, "a whole number from 1"),
         "seed": (options.seed, 0, "a whole number from 0"),
-        "temperature": (options.temperature, 0, "a number from 0"),
     }
     for name, (value, low, expected) in bounds.items():
         if value is not None and not low <= value < 2**53:
             raise InputError(f"--{name} {value}: expected {expected}")
+    if options.temperature and not COLDEST <= options.temperature < math.inf:
+        raise InputError(f"--temperature {options.temperature:g}: expected 0, or a number from {COLDEST:g}")
+    if not 0 < options.cache_gib < math.inf:
+        raise InputError(f"--cache-gib {options.cache_gib:g}: expected a number above 0")
     if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", options.device):
         raise InputError(f"--device {options.device}: expected cpu, cuda or cuda:N")
     if not 0 < options.top_p <= 1:

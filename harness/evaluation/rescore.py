@@ -12,6 +12,7 @@ from groupwise import tasks
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.folder import Fresh, graded, write_manifest, write_rows
 from groupwise.harness.evaluation.grading import item_of
+from groupwise.harness.evaluation.store import REFUSED
 from groupwise.harness.experiment import TaskConfig
 from groupwise.harness.problems import FOLDER
 from groupwise.harness.progress import Display
@@ -19,6 +20,7 @@ from groupwise.harness.provenance import graded_by, surroundings
 from groupwise.harness.report.checks import RecordError, read_manifest
 from groupwise.harness.report.rows import read_lines
 from groupwise.tasks.base import Problem
+from groupwise.verifiers.base import Verdict
 from groupwise.verifiers.batch import grade_many
 
 KEPT = ("experiment.toml", "timings.jsonl")  # files of a run, and of its cells, that a report may need
@@ -29,9 +31,6 @@ CHUNK = 1024  # completions between two signs of progress
 def rescore(options: argparse.Namespace) -> Path:
     """Write RUN-rescored (or ``--out``) with its report. Raises InputError, with no folder made."""
     run: Path = options.rescore
-    for name in ("model", "task"):
-        if getattr(options, name):
-            raise InputError(f"--rescore {run}: its models and tasks are those of the run; expected no --{name}")
     place: Path = options.out or run.with_name(f"{run.resolve().name}-rescored")
     if place.exists():
         raise InputError(f"{place}: exists already; choose another --out")
@@ -108,13 +107,18 @@ def _grade_all(
             for start in range(0, len(rows), CHUNK):
                 some = rows[start : start + CHUNK]
                 items = [
-                    item_of(*_answered(file, start + at, row, problems[file.stem])) for at, row in enumerate(some, 1)
+                    item_of(*_answered(file, start + at, row, problems[file.stem]))
+                    for at, row in enumerate(some, 1)
+                    if row.get("finish_reason") != REFUSED
                 ]
-                verdicts = grade_many(verifiers[file.stem], items, processes)
-                again += [{**row, **graded(verdict), "components": dict(verdict.components)}
-                          for row, verdict in zip(some, verdicts, strict=True)]  # fmt: skip
+                verdicts = iter(grade_many(verifiers[file.stem], items, processes))
+                again += [row if row.get("finish_reason") == REFUSED else _with(next(verdicts), row) for row in some]
                 display.advance(str(name), len(some))
             write_rows(folder / "evaluations" / name, again)
+
+
+def _with(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, **graded(verdict), "components": dict(verdict.components)}
 
 
 def _answered(file: Path, line: int, row: Mapping[str, Any], problems: Mapping[str, Problem]) -> tuple[Problem, str]:

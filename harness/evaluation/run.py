@@ -12,10 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from groupwise.harness.engines.contract import EngineError
+from groupwise.harness.engines.contract import EngineError, NeverError
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.folder import Fresh, manifest_of, write_manifest, write_rows, write_unit
-from groupwise.harness.evaluation.generate import LazyModel, rollouts_of
+from groupwise.harness.evaluation.generate import Found, LazyModel, rollouts_of
 from groupwise.harness.evaluation.grading import Grader, Unit
 from groupwise.harness.evaluation.plan import Asked, Plan, plan_of
 from groupwise.harness.evaluation.sources import Source, sources_of
@@ -36,12 +36,19 @@ class Interrupted(Exception):
 
 @dataclass
 class Counts:
-    """Rollouts of this command: found in the store, and generated now. ``engines``: by label, what the engines that
-    generated say of themselves."""
+    """Rollouts of this command: found in the store, generated now, and refused. ``engines``: by label, what the
+    engines that generated say of themselves."""
 
     restored: int = 0
     generated: int = 0
     engines: dict[str, Any] = field(default_factory=dict)
+    refused: int = 0
+
+    def add(self, found: Found) -> None:
+        refused = sum(bool(one.refused) for one in found.rollouts)
+        self.refused += refused
+        self.restored += len(found.rollouts) * found.restored
+        self.generated += (len(found.rollouts) - refused) * (not found.restored)
 
 
 def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
@@ -53,7 +60,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
     for asked in plan.tasks:
         _check_verifier(asked)
     warnings: set[str] = set()
-    sources = sources_of(plan.models, options, lambda line: _say(line, warnings))
+    sources = sources_of(plan, options, lambda line: _say(line, warnings))
     experiment = _experiment(plan, sources, options)
     place: Path = options.out or Path("runs") / _default_name(plan, experiment)
     provenance = {**surroundings(), "engine": options.engine, "tasks": _tasks(plan),
@@ -86,14 +93,13 @@ def _fill(
         grader = Grader(options.threads, display.advance)
         unwritten: list[tuple[Unit, Asked]] = []
         for source in sources:
-            model = LazyModel(source)
+            model = LazyModel(source, plan)
             try:
                 for asked, unit in [(asked, unit) for of, asked, unit in units if of is source]:
                     start, before = time.monotonic(), counts.generated
                     for found in rollouts_of(model, asked, plan, root, lambda line: _say(line, warnings)):
                         grader.put(unit, found.rollouts, restored=found.restored)
-                        counts.restored += len(found.rollouts) * found.restored
-                        counts.generated += len(found.rollouts) * (not found.restored)
+                        counts.add(found)
                     timings.append({"unit": unit.name, "seconds": time.monotonic() - start,
                                     "generated": counts.generated - before, "finished": time.time()})  # fmt: skip
                     _write(folder, unwritten, plan.seed)
@@ -114,6 +120,8 @@ def _write(folder: Path, unwritten: list[tuple[Unit, Asked]], seed: int) -> None
     """Write the units that are wholly graded, and let go of their texts."""
     for unit, asked in [pair for pair in unwritten if len(pair[0].verdicts) == pair[1].rollouts]:
         write_unit(folder, unit, asked.problems, asked.samples, seed)
+        unit.rollouts.clear()
+        unit.verdicts.clear()
         unwritten.remove((unit, asked))
 
 
@@ -121,8 +129,10 @@ def _raise(error: EngineError, source: Source, counts: Counts) -> None:
     words = f"--model {source.model.name}: {error}"
     if not counts.generated:
         raise InputError(words) from error
-    stored = f"{counts.generated} rollouts were generated and are stored; the same command goes on from here"
-    raise Interrupted(f"{words} ({stored})") from error
+    stored = f"{counts.generated} rollouts were generated and are stored"
+    if isinstance(error, NeverError):
+        raise InputError(f"{words} ({stored})") from error
+    raise Interrupted(f"{words} ({stored}; the same command goes on from here)") from error
 
 
 def _unit(source: Source, asked: Asked) -> Unit:

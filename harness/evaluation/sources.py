@@ -15,9 +15,11 @@ from typing import Any
 
 from groupwise.harness import adapters
 from groupwise.harness.engines.contract import Engine, EngineError
+from groupwise.harness.engines.make import DECODER_VERSION
 from groupwise.harness.engines.replay import ReplayEngine, files_of, read_replay
 from groupwise.harness.errors import InputError
-from groupwise.harness.evaluation.plan import Model
+from groupwise.harness.evaluation.plan import Model, Plan
+from groupwise.harness.evaluation.store import prompt_hash
 from groupwise.harness.loading import resolve, sha256
 from groupwise.harness.verify.commands import parse_options
 
@@ -31,11 +33,12 @@ BATCHED = "vLLM's rollouts depend on which others are decoded beside them: the s
 @dataclass(frozen=True)
 class Opened:
     """An engine ready for requests. ``tokenizer``: None where prompts go to it as text. ``describe``: what the
-    manifest is to say of the engine after its work."""
+    manifest is to say of the engine after its work. ``positions``: most tokens of a prompt and its answer, if known."""
 
     engine: Engine
     tokenizer: Any = None
     describe: Callable[[], Mapping[str, Any]] | None = None
+    positions: int | None = None
 
 
 @dataclass(frozen=True)
@@ -51,29 +54,26 @@ class Source:
     whole_batches: bool = False
 
 
-def sources_of(models: Sequence[Model], options: argparse.Namespace, warn: Callable[[str], None]) -> list[Source]:
+def sources_of(plan: Plan, options: argparse.Namespace, warn: Callable[[str], None]) -> list[Source]:
     """One source for each model. Raises InputError for one that is not there or cannot be used."""
-    if options.adapter is not None and len(models) > 1:
+    if options.adapter is not None and len(plan.models) > 1:
         raise InputError(f"--adapter {options.adapter}: expected one --model, the adapter's base")
-    if options.adapter is not None and options.engine != "transformers":
-        raise InputError(f"--adapter {options.adapter}: expected --engine transformers, not {options.engine}")
-    if options.base_url is not None and options.engine != "openai":
-        raise InputError(f"--base-url {options.base_url}: expected --engine openai with it, not {options.engine}")
     kinds: dict[str, Callable[[Model], Source]] = {
-        "replay": lambda model: _replay(model, options.seed, warn),
+        "replay": lambda model: _replay(model, plan, warn),
         "openai": lambda model: _endpoint(model, options),
         "vllm": lambda model: _vllm(model, options),
         "transformers": lambda model: _transformers(model, options),
     }
-    return [kinds[options.engine](model) for model in models]
+    return [kinds[options.engine](model) for model in plan.models]
 
 
-def _replay(model: Model, seed: int, warn: Callable[[str], None]) -> Source:
+def _replay(model: Model, plan: Plan, warn: Callable[[str], None]) -> Source:
     path = Path(model.name)
+    prompts = {prompt_hash(problem, plan.style) for asked in plan.tasks for problem in asked.problems}
     digest = _digest(path.parent if path.is_file() else path, files_of(path))
     return Source(
         model, {"engine": "replay", "model": {"source": "stored rollouts", "sha256": digest}},
-        lambda: Opened(ReplayEngine(read_replay(path, seed, warn), model.name)),
+        lambda: Opened(ReplayEngine(read_replay(path, plan.seed, warn, prompts), model.name)),
         {"note": "these rollouts were stored before; how they were drawn is not checked"},
     )  # fmt: skip
 
@@ -146,7 +146,9 @@ def _transformers(model: Model, options: argparse.Namespace) -> Source:
         _installed(module, "--engine transformers", "train")
     files = _files(model, options)
     return Source(
-        model, {"engine": "transformers", "dtype": options.dtype, "model": files.identity},
+        model,
+        {"engine": "transformers", "decoder": DECODER_VERSION, "device": _kind(options.device),
+         "dtype": options.dtype, "model": files.identity},
         lambda: _open_transformers(model, files, options), files.about, whole_batches=True,
     )  # fmt: skip
 
@@ -164,9 +166,16 @@ def _vllm(model: Model, options: argparse.Namespace) -> Source:
     except EngineError as error:
         raise InputError(f"--engine {error}") from error
     return Source(
-        model, {"engine": "vllm", "dtype": options.dtype, "model": files.identity},
-        lambda: _open_vllm(files.folder, options), {"libraries": libraries, "note": BATCHED},
+        model,
+        {"engine": "vllm", "libraries": libraries, "device": _kind(options.device),
+         "dtype": options.dtype, "model": files.identity},
+        lambda: _open_vllm(files.folder, options), {"note": BATCHED},
     )  # fmt: skip
+
+
+def _kind(device: str) -> str:
+    """Of a device, without its number: rollouts of another kind of machine are others."""
+    return device.partition(":")[0]
 
 
 def _installed(module: str, asker: str, extra: str) -> None:
@@ -209,7 +218,8 @@ def _open_transformers(model: Model, files: _Files, options: argparse.Namespace)
         raise InputError(f"--model {model.name}: cannot be loaded: {reason}") from error
     eos = _ends(policy.generation_config, tokenizer)
     dtype = getattr(torch, options.dtype)
-    return Opened(TransformersEngine(policy, eos, pad_of(tokenizer), options.rows, dtype), tokenizer)
+    engine = TransformersEngine(policy, eos, pad_of(tokenizer), options.rows, dtype)
+    return Opened(engine, tokenizer, positions=engine.positions)
 
 
 def _ends(generation_config: Any, tokenizer: Any) -> frozenset[int]:
@@ -227,5 +237,8 @@ def _open_vllm(folder: str, options: argparse.Namespace) -> Opened:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     there = (Path(folder) / "generation_config.json").is_file()
     eos = _ends(GenerationConfig.from_pretrained(folder) if there else None, tokenizer)
-    settings = VllmSettings(folder, eos, options.rows, options.dtype, options.device, options.threads)
-    return Opened(VllmEngine(settings), tokenizer)
+    settings = VllmSettings(
+        folder, eos, options.rows, options.dtype, options.device, options.threads, cache_gib=options.cache_gib
+    )
+    engine = VllmEngine(settings)
+    return Opened(engine, tokenizer, positions=engine.positions)

@@ -27,6 +27,7 @@ from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import plain_text
 
 STORE_VERSION = 1
+REFUSED = "refused"  # the finish reason of a rollout that an endpoint will not give
 ABOUT, ROLLOUTS, LOCK = "about.json", "rollouts.jsonl", ".lock"
 SYNC_SECONDS = 1.0  # a kill loses nothing that was written; a power cut no more than this
 
@@ -45,7 +46,8 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A rollout as it is kept. ``tokens``: how many, None where the engine does not count; ``ids``: which, or None."""
+    """A rollout as it is kept. ``tokens``: how many, None where the engine does not count; ``ids``: which, or None.
+    ``refused``: why an endpoint will not give it; such a rollout is recorded, and not kept."""
 
     prompt: str
     problem: str
@@ -55,6 +57,7 @@ class Stored:
     finish_reason: str
     tokens: int | None
     ids: tuple[int, ...] | None
+    refused: str = ""
 
     @property
     def key(self) -> Key:
@@ -98,9 +101,12 @@ class Store:
             if whole < self._file.tell():
                 self._file.truncate(whole)
         except OSError as error:
-            raise InputError(f"{self.folder}: the store cannot be written: {error.strerror or error}") from error
+            raise self._unwritten(error) from error
         self._synced = time.monotonic()
         return self
+
+    def _unwritten(self, error: OSError) -> InputError:
+        return InputError(f"{self.folder}: the store cannot be written: {error.strerror or error}")
 
     def _take_lock(self) -> None:
         try:
@@ -112,17 +118,24 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._sync()
-        self._file.close()
-        self._lock.close()
+        try:
+            with self._lock, self._file:
+                self._sync()
+        except OSError as failure:
+            if kind is None:
+                raise self._unwritten(failure) from failure
 
     def add(self, rollouts: Sequence[Stored]) -> None:
-        """Store rollouts that belong together: all of them are there after a kill, or none."""
+        """Store rollouts that belong together: all of them are there after a kill, or none. Raises InputError where
+        they cannot be written, on a full disk."""
         payload = ("[" + ",".join(dumps(one.row()) for one in rollouts) + "]").encode()
-        self._file.write(b'{"sum":"%08x","rollouts":%b}\n' % (crc32(payload), payload))
-        self._file.flush()
-        if time.monotonic() - self._synced > SYNC_SECONDS:
-            self._sync()
+        try:
+            self._file.write(b'{"sum":"%08x","rollouts":%b}\n' % (crc32(payload), payload))
+            self._file.flush()
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self._sync()
+        except OSError as error:
+            raise self._unwritten(error) from error
 
     def _sync(self) -> None:
         os.fsync(self._file.fileno())

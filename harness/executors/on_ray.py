@@ -241,9 +241,12 @@ def _reach(address: str) -> None:
 
 
 def _ground(place: RunPlace) -> Ground:
-    """What this machine has, with a token file beside where the run folder is or will be."""
+    """What this machine has, with a token file beside where the run folder is or will be.
+
+    Its name is this process's own: a second one that is started on the same run must not take it away.
+    """
     shared = next(parent for parent in place.folder.absolute().parents if parent.is_dir())
-    secret, token = secrets.token_hex(16), shared / f".{place.folder.name}.shared"
+    secret, token = secrets.token_hex(16), shared / f".{place.folder.name}.shared-{secrets.token_hex(4)}"
     try:
         token.write_text(secret, encoding="utf-8")
     except OSError as error:

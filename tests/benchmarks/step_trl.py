@@ -84,10 +84,10 @@ def trainer_of(case: dict[str, Any], rewards: Any) -> GRPOTrainer:
         "beta": 0.0, "temperature": 1.0, "seed": 0, "model_init_kwargs": {"dtype": "float32"},
         "generation_kwargs": {"min_new_tokens": case["new_tokens"]},
     }  # fmt: skip
-    if case["fastest"]:
-        settings |= {"per_device_train_batch_size": rollouts, "gradient_checkpointing": False}
-    else:  # its own batch of 8 and gradient checkpointing; the same 32 rollouts to an optimizer step
-        settings |= {"gradient_accumulation_steps": max(1, rollouts // 8)}
+    size = min(case["micro_batch"], rollouts)
+    settings |= {"per_device_train_batch_size": size, "gradient_accumulation_steps": rollouts // size}
+    if not case["checkpointing"]:  # on is TRL's default
+        settings["gradient_checkpointing"] = False
     return GRPOTrainer(
         case["model"],
         reward_funcs=rewards,

@@ -15,12 +15,17 @@ BAD_INPUT = 2
 
 def evaluate(*arguments: object) -> int:
     """The exit code; bad input is raised as InputError, for its message."""
-    top = argparse.ArgumentParser()
-    add_command(top.add_subparsers(dest="command"))
-    options = top.parse_args(["evaluate", *map(str, arguments)])
+    options = parsed(*arguments)
     handler: Any = options.handler
     code: int = handler(options)
     return code
+
+
+def parsed(*arguments: object) -> argparse.Namespace:
+    """The options as the command gets them."""
+    top = argparse.ArgumentParser()
+    add_command(top.add_subparsers(dest="command"))
+    return top.parse_args(["evaluate", *map(str, arguments)])
 
 
 def records(folder: Path) -> dict[str, bytes]:

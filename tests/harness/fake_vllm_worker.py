@@ -41,7 +41,7 @@ def serve(channel: socket.socket) -> None:
         time.sleep(60)
     if mode == "unkind":
         send(channel, {"kind": "surprise"})
-    send(channel, {"kind": "ready", "device": "fake"})
+    send(channel, {"kind": "ready", "device": "fake", "fitted": 12 if mode == "small" else 10**6, "positions": 20})
     while True:
         order = messages.get()
         if order["kind"] == "abort":

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from groupwise.harness.engines import llama
-from groupwise.harness.engines.contract import Request, Sampling, sample
+from groupwise.harness.engines.contract import NeverError, Request, Sampling, sample
 from groupwise.harness.engines.decode import Levers, TransformersEngine
 from groupwise.harness.engines.generic import GenericDecoder, cast_linear
 from groupwise.harness.seeds import seed_of
@@ -31,6 +31,7 @@ FAMILY = {
 }
 OTHERS = {
     "mistral, sliding": ("Mistral", {"sliding_window": 8}),
+    "mistral, sliding, whatever the types": ("Mistral", {"sliding_window": 8, "layer_types": ["full_attention"] * 2}),
     "qwen2, sliding": ("Qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
     "llama, gelu": ("Llama", {"hidden_act": "gelu"}),
     "llama, dynamic": (
@@ -93,6 +94,29 @@ def test_other_models_take_the_generic_step(kind: str, options: dict[str, Any]) 
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
     )
     assert found.tokens == tuple(expected[0, len(PROMPTS[0]) :].tolist())
+
+
+def test_a_finished_row_that_stays_does_not_step_past_the_last_position() -> None:
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(n_positions=32, n_embd=16, n_layer=1, n_head=2, vocab_size=50)
+    engine = TransformersEngine(transformers.GPT2LMHeadModel(config).eval(), frozenset(), 0, 64)
+    requests = [Request(tuple(range(1, 31)), (1,)), Request((1, 2, 3), tuple(range(100, 115)))]
+    found = sample(engine, requests, Sampling(20))
+    assert [len(one.tokens) for group in found for one in group] == [2] + [20] * 15
+    alone = sample(engine, requests[1:], Sampling(20))[0]
+    assert [one.tokens for one in found[1]] == [one.tokens for one in alone]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("Lfm2", SIZES | {"layer_types": ["conv", "full_attention"]}), ("Mamba", {"hidden_size": 16, "state_size": 4})],
+)
+def test_layers_that_remember_something_else_are_refused_by_name(kind: str, options: dict[str, Any]) -> None:
+    config = getattr(transformers, f"{kind}Config")(**options | {"num_hidden_layers": 2, "vocab_size": 50})
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
+    engine = TransformersEngine(model, frozenset(), 0, 8)
+    with pytest.raises(NeverError, match=f"^{kind}ForCausalLM: has recurrent or convolution layers"):
+        next(engine.stream([Request((1, 2), (1,))], Sampling(4)))
 
 
 def drawn(engine: TransformersEngine) -> list[tuple[int, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,8 @@ from groupwise.harness.cli import main
 from groupwise.harness.engines.contract import EngineError, Finished, Request, Sampling
 from groupwise.harness.engines.replay import ReplayEngine
 from groupwise.harness.errors import InputError
+from groupwise.harness.evaluation import run
+from groupwise.harness.evaluation.grading import Unit
 from groupwise.harness.report import write
 from groupwise.verifiers.base import Verdict
 from groupwise.verifiers.numeric import NumericVerifier
@@ -133,6 +137,17 @@ def test_one_model_alone_is_reported_without_comparisons(stored: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
+def test_models_are_compared_with_the_first_whatever_they_are_called(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay(stored, "out", "--model", f"grpo={stored}/poor.jsonl")
+    capsys.readouterr()
+    assert main(["compare", str(stored / "out"), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert (row["first"]["name"], row["second"]["name"]) == ("grpo", "good")
+
+
+@pytest.mark.usefixtures("no_report")
 def test_nothing_is_generated_twice(stored: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     given: list[tuple[str, int]] = []
     stream = ReplayEngine.stream
@@ -149,8 +164,8 @@ def test_nothing_is_generated_twice(stored: Path, capsys: pytest.CaptureFixture[
     replay(stored, "four", samples=4)
     assert len(given) == 6 * COUNT
     assert evaluated(stored, "four") == [row for row in evaluated(stored, "six") if row["sample"] < 4]
-    # Another seed, temperature or limit is another draw.
-    replay(stored, "hot", "--temperature", 0.5, samples=2)
+    # Another seed is another draw.
+    replay(stored, "other", "--seed", 1, samples=2)
     assert len(given) == 8 * COUNT
 
 
@@ -162,7 +177,7 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(
     before = records(stored / "out")
     assert replay(stored, "out") == 0
     assert "nothing to do" in capsys.readouterr().err
-    for more, expected in ((["--top-p", 0.9], "sampling.top_p"), (["--k", 2], "evaluation.k")):
+    for more, expected in ((["--seed", 1], "experiment.seeds"), (["--k", 2], "evaluation.k")):
         with pytest.raises(InputError, match=f"{expected}.*choose another --out"):
             replay(stored, "out", *more)
     (stored / "else").mkdir()
@@ -217,6 +232,40 @@ def test_a_damaged_line_is_named_and_generated_again(stored: Path, capsys: pytes
     assert f"{file}, line 1: damaged" in told
     assert "1 rollouts generated, 47 from the store" in told
     assert evaluated(stored, "after") == evaluated(stored, "before")
+
+
+@pytest.mark.usefixtures("no_report")
+def test_texts_are_let_go_once_they_are_written(stored: Path, monkeypatch: Any) -> None:
+    units, write_one = [], run.write_unit
+
+    def noted(folder: Path, unit: Unit, *more: Any) -> None:
+        units.append((unit, len(unit.rollouts)))
+        write_one(folder, unit, *more)
+
+    monkeypatch.setattr(run, "write_unit", noted)
+    replay(stored, "out", models=("good", "poor"))
+    assert [(held, unit.rollouts, unit.verdicts) for unit, held in units] == [(4 * COUNT, {}, {})] * 2
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_disk_that_is_full_when_records_are_written_is_one_line(stored: Path, monkeypatch: Any) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(run, "write_unit", full)
+    with pytest.raises(InputError, match=f"{stored / 'out'}: cannot be written: No space left on device"):
+        replay(stored, "out")
+    assert not list(stored.glob("*out*"))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_rollouts_that_are_not_stored_are_not_promised_to_come(stored: Path) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows(4, "good") if row["problem"] != PROBLEMS[-1].id)
+    (stored / "part.jsonl").write_text(text)
+    with pytest.raises(InputError, match="no stored rollout of problem") as caught:
+        replay(stored, "out", models=("good", "part"))
+    assert "48 rollouts were generated and are stored" in str(caught.value)
+    assert "goes on" not in str(caught.value)
 
 
 def test_scoring_again_needs_no_rollouts_and_changes_nothing_by_itself(stored: Path, monkeypatch: Any) -> None:
@@ -275,8 +324,23 @@ def test_replay_and_scoring_again_work_without_torch(stored: Path) -> None:
         (["--task", f"{TASK}:dev"], "'dev' is not a split of short_arithmetic; expected one of train, test"),
         (["--task", TASK, "--samples", "2", "--k", "3"], "--k 3: expected numbers from 1 to the samples"),
         (["--task", TASK, "--samples", "0"], "--samples 0: expected a whole number from 1"),
-        (["--task", TASK, "--temperature", "0", "--samples", "2"], "--temperature 0: 2 samples .* all be the same"),
-        (["--task", TASK, "--temperature", "nan"], "--temperature nan: expected a number from 0"),
+        (
+            ["--task", TASK, "--engine", "vllm", "--temperature", "0", "--samples", "2"],
+            "--temperature 0: 2 samples .* all be the same",
+        ),
+        (["--task", TASK, "--temperature", "nan"], "--temperature nan: expected 0, or a number from 1e-06"),
+        (["--task", TASK, "--temperature", "1e-7"], "--temperature 1e-07: expected 0, or a number from 1e-06"),
+        (
+            ["--task", TASK, "--temperature", "0.5"],
+            "--temperature 0.5: expected --engine transformers or vllm or openai",
+        ),
+        (["--task", TASK, "--body", "a=1"], "--body a=1: expected --engine openai with it, not replay"),
+        (["--task", TASK, "--dtype", "bfloat16"], "--dtype bfloat16: expected --engine transformers or vllm with it"),
+        (
+            ["--task", TASK, "--engine", "transformers", "--concurrency", "2"],
+            "--concurrency 2: expected --engine openai",
+        ),
+        (["--task", TASK, "--engine", "openai", "--cache-gib", "2"], "--cache-gib 2.0: expected --engine vllm with it"),
         (["--task", TASK, "--top-p", "0"], "--top-p 0: expected a share above 0"),
         (["--task", TASK, "--option", "shots"], "--option shots: expected key=value"),
         (["--task", TASK, "--option", "wrong=1"], "has no option 'wrong'"),
@@ -292,7 +356,7 @@ def test_replay_and_scoring_again_work_without_torch(stored: Path) -> None:
         (["--task", TASK, "--problems", "13", "--samples", "2"], "no stored rollout of problem .*, sample 0; none"),
         (["--task", TASK, "--problems", "12", "--samples", "9"], "no stored rollout of problem .*, sample 8; 8 of"),
         ([], "expected --task"),
-        (["--rescore", "nowhere"], "its models and tasks are those of the run; expected no --model"),
+        (["--rescore", "nowhere"], "rollouts and pass@k are those of the run; expected no --model"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(stored: Path, arguments: list[str], message: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluate_fixture import evaluate
+from evaluate_fixture import evaluate, parsed
 
 from groupwise import tasks
 from groupwise.harness.errors import InputError
@@ -97,12 +97,16 @@ class Server(BaseHTTPRequestHandler):
     """Answers every chat with "1 + 1" and notes what it was asked."""
 
     asked: list[dict[str, Any]]
+    refuses: str = "nothing"
 
     def do_GET(self) -> None:
         self._answer({"object": "list", "data": [{"id": "tiny", "owned_by": "test"}]})
 
     def do_POST(self) -> None:
         self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))) | {"path": self.path})
+        if self.refuses in str(self.asked[-1]["messages"][-1] if "messages" in self.asked[-1] else ""):
+            self._answer({"error": {"message": "not this one"}}, 400)
+            return
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": "1 + 1"},
@@ -111,9 +115,9 @@ class Server(BaseHTTPRequestHandler):
         }
         self._answer({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 3}})
 
-    def _answer(self, data: dict[str, Any]) -> None:
+    def _answer(self, data: dict[str, Any], status: int = 200) -> None:
         body = json.dumps(data).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -150,3 +154,69 @@ def test_an_endpoint_is_asked_once_for_each_rollout(tmp_path: Path, url: str) ->
     assert {body["path"] for body in Server.asked[PROBLEMS * SAMPLES :]} == {"/v1/completions"}
     with pytest.raises(InputError, match="no model 'other' there; it has tiny"):
         run(tmp_path, "other", *options, out="other")
+
+
+def test_what_an_endpoint_refuses_is_unscored_and_asked_again_later(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--engine", "openai", "--base-url", url]
+    bad = tasks.make(TASK).problems("test")[1]
+    monkeypatch.setattr(Server, "refuses", bad.prompt[-1]["content"])
+    for out, new in (("out", (PROBLEMS - 1) * SAMPLES), ("again", 0)):  # then nothing but refusals is left
+        (found,) = run(tmp_path, "tiny", *options, out=out).values()
+        assert f"{new} rollouts generated, " in (told := capsys.readouterr().err)
+        assert f"; {SAMPLES} were refused and are unscored" in told
+        rows = [json.loads(line) for line in found.read_text().splitlines()]
+        refused = [row for row in rows if row["problem"] == bad.id]
+        assert len(rows) == PROBLEMS * SAMPLES
+        assert [(row["score"], row["finish_reason"]) for row in refused] == [(None, "refused")] * SAMPLES
+        assert all("HTTP 400: not this one" in row["reason"] for row in refused)
+        assert all(row["score"] is not None for row in rows if row["problem"] != bad.id)
+    evaluate("--rescore", tmp_path / "out", "--threads", 1)
+    again = tmp_path / "out-rescored" / found.relative_to(tmp_path / "again")
+    assert [json.loads(line) for line in again.read_text().splitlines()] == rows
+    monkeypatch.setattr(Server, "refuses", "nothing")
+    run(tmp_path, "tiny", *options, out="answered")
+    assert f"{SAMPLES} rollouts generated, {(PROBLEMS - 1) * SAMPLES} from the store" in capsys.readouterr().err
+    monkeypatch.setattr(Server, "refuses", "")
+    with pytest.raises(InputError, match="HTTP 400: not this one"):  # where nothing is answered, all is at fault
+        run(tmp_path, "tiny", *options, "--seed", 1, out="none")
+
+
+def test_a_prompt_without_room_is_named_before_anything_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from groupwise.harness.engines.decode import TransformersEngine
+    from groupwise.harness.loading import encode_prompt, load_model, resolve
+
+    tokenizer = load_model(resolve("embedded")[0])[1]
+    tokens = {one.id: len(encode_prompt(tokenizer, one)) for one in tasks.make(TASK).problems("test")[:PROBLEMS]}
+    longest = max(tokens.values())
+    named = next(name for name, length in tokens.items() if length == longest)
+    monkeypatch.setattr(TransformersEngine, "positions", longest)
+    words = f"--task {TASK}: problem {named}: a prompt of {longest} tokens; embedded has room for {longest}, answer"
+    with pytest.raises(InputError, match=words):
+        run(tmp_path, "embedded")
+    assert not (tmp_path / "out").exists()
+    assert [file.stat().st_size for file in (tmp_path / "store").glob("*/rollouts.jsonl")] == [0]
+
+
+def test_rollouts_of_another_machine_or_decoder_are_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from groupwise.harness.engines import on_vllm
+    from groupwise.harness.evaluation import sources
+    from groupwise.harness.evaluation.plan import plan_of
+
+    monkeypatch.setattr(on_vllm, "versions", lambda: {"vllm": "1"})
+
+    def identity(*arguments: str) -> str:
+        options = parsed("--model", "embedded", "--task", TASK, "--problems", 1, *arguments)
+        (source,) = sources.sources_of(plan_of(options), options, print)
+        return json.dumps(source.identity)
+
+    first = identity()
+    assert identity("--rows", "3") == first
+    found = {first, identity("--device", "cuda:1"), identity("--engine", "vllm")}
+    assert identity("--device", "cuda") in found
+    monkeypatch.setattr(on_vllm, "versions", lambda: {"vllm": "2"})
+    monkeypatch.setattr(sources, "DECODER_VERSION", 99)
+    assert len(found | {identity(), identity("--engine", "vllm")}) == 5

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -136,6 +138,35 @@ def test_a_store_is_replayed_with_its_tokens(tmp_path: Path) -> None:
     told: list[str] = []
     read_replay(store.folder, 0, told.append)
     assert "line 4" in told[0]
+
+
+def test_only_rollouts_of_the_wanted_prompts_are_replayed(tmp_path: Path) -> None:
+    chat, plain = rollout("a", 0, "to a chat"), replace(rollout("a", 0, "to plain text"), prompt="q")
+    store = filled(tmp_path, [[chat], [plain]])
+    for prompt, text in (("p", "to a chat"), ("q", "to plain text")):
+        assert read_replay(store.folder, 0, silent, {prompt, "z"})["a", 0].text == text
+        assert read_replay(store.path, 0, silent, {prompt})["a", 0].text == text  # the file is its folder
+    with pytest.raises(InputError, match="problem 'a', sample 0 has two rollouts, of different prompts"):
+        read_replay(store.folder, 0, silent)
+    with pytest.raises(InputError, match="its rollouts answer other prompts: expected the --prompt"):
+        read_replay(store.folder, 0, silent, {"z"})
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def work() -> None:
+        with Store(tmp_path, ABOUT, silent) as store:
+            if call == "write":
+                store._file = Path("/dev/full").open("ab")  # noqa: SIM115 - the store closes it
+            else:
+                monkeypatch.setattr(os, "fsync", full)
+            store.add([rollout("a", 0)])
+
+    with pytest.raises(InputError, match=rf"{tmp_path}.*: the store cannot be written: No space left on device"):
+        work()
 
 
 def test_a_rollout_that_is_not_stored_is_one_line_before_anything_is_given(tmp_path: Path) -> None:

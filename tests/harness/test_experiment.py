@@ -90,6 +90,7 @@ MISTAKES = {
     "group of one": (("group_size = 4", "group_size = 1"), "tiny.toml:9: train.group_size: "),
     "repeated task": (('"word_arithmetic"', '"pick_one"'), "train.tasks: each task once"),
     "repeated seed": (("seeds = [0]", "seeds = [0, 0]"), "tiny.toml:2: seeds: each seed once"),
+    "too cold": (("k = [1, 4]", "sampling = { temperature = 1e-7 }"), "evaluation.sampling.temperature: "),
     "label with a slash": (("algorithms.grpo", 'algorithms."a/b"'), "expected a label of letters"),
     "label base": (("algorithms.grpo", "algorithms.base"), "tiny.toml:27: algorithms.base: expected a label"),
     "not TOML": (("[budget]", "[budget"), "tiny.toml: not valid TOML"),

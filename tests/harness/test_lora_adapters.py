@@ -143,6 +143,8 @@ def test_target_modules_that_the_model_lacks_are_found_before_a_run() -> None:
     adapters.check_targets(EMBEDDED, LoraConfig(target_modules=["q_proj", "mlp.up_proj"]))
     with pytest.raises(InputError, match=r"model\.lora\.target_modules: .* no linear layer 'c_attn'; there: down_proj"):
         adapters.check_targets(EMBEDDED, LoraConfig(target_modules=["q_proj", "c_attn"]))
+    with pytest.raises(InputError, match="'lm_head' is the output layer; expected layers below it"):
+        adapters.check_targets(EMBEDDED, LoraConfig(target_modules=["q_proj", "lm_head"]))
     two: Any = adapters.add_lora(
         load_model(EMBEDDED)[0], ModelConfig(lora=LoraConfig(target_modules=["q_proj", "v_proj"])), seed=1
     )

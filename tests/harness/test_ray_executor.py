@@ -122,6 +122,15 @@ def test_a_node_that_lacks_something_says_what(case: str, tmp_path: Path, monkey
     assert words in found
 
 
+def test_two_that_are_started_on_one_run_have_a_token_each(tmp_path: Path) -> None:
+    place = RunPlace(tmp_path / "run", str(tmp_path), None)
+    first, second = on_ray._ground(place), on_ray._ground(place)
+    second.token.unlink()  # what it does when it finds the run locked
+    assert first.trouble() is None
+    assert first.token.name.startswith(".run.shared-")
+    assert first.token.parent == tmp_path
+
+
 def test_keys_are_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GROUPWISE_JUDGE_KEY", "HF_TOKEN", "GROUPWISE_DATA", "UNRELATED"):
         monkeypatch.setenv(name, "x")

@@ -58,9 +58,13 @@ def test_alone_it_imports_nothing_and_leaves_things_as_they_are() -> None:
 
 def test_ranks_share_gather_and_add_up_and_the_one_that_fails_is_named() -> None:
     heard: list[Any] = []
-    with pytest.raises(ReplicaFailed, match=r"rank 1 of 2: ValueError: all was well$"):
+    with pytest.raises(ReplicaFailed) as caught:
         launch(ComputeConfig(replicas=2), replica_jobs.speak_and_fail, lambda *row: heard.append(row))
     assert heard == [("a unit", 10, False)]
+    assert str(caught.value) == "rank 1 of 2: ValueError: all was well"
+    (note,) = caught.value.__notes__
+    assert note.startswith("in rank 1: Traceback")
+    assert "speak_and_fail" in note
     assert multiprocessing.active_children() == []
 
 

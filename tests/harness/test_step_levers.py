@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,24 +14,37 @@ import pytest
 import torch
 from test_policy import CONFIG, MIXED, groups_of
 from torch import nn
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from groupwise import algorithms
 from groupwise.algorithms.base import Group, Rollout
-from groupwise.harness import products
+from groupwise.harness import chosen, forward, packed, products
 from groupwise.harness.chosen import chosen_logprobs
+from groupwise.harness.engines.contract import Request, Sampling, sample
+from groupwise.harness.engines.decode import TransformersEngine
 from groupwise.harness.experiment import LeversConfig, ModelConfig, TrainConfig
 from groupwise.harness.forward import Way, way_of
 from groupwise.harness.loading import add_lora, load_model, resolve
 from groupwise.harness.policy import Policy
+from groupwise.harness.seeds import seed_of
 from groupwise.harness.update import UpdateResult, update
 
 # Of the gradient's length, in float32: sums in another order. What micro-batches change is 1e-6, see test_policy.
 ROUNDING = 3e-6
 
-TRAINING = [
-    "shared_prefix", "reuse_logprobs", "skip_zero", "lazy_reference", "bucket_lengths", "fused_logprobs", "onednn",
-]  # fmt: skip
+# What a single step on a batch reads. `reuse_logprobs` has a test of its own, `lazy_reference` one in test_training.
+TRAINING = ["shared_prefix", "skip_zero", "bucket_lengths", "fused_logprobs", "onednn"]
 OPTIMIZERS = [
     ("grpo", {}),
     ("grpo", {"kl_coef": 0.1}),
@@ -111,6 +126,55 @@ def test_levers_are_as_near_to_exact_sums_as_the_plain_way(embedded: Any) -> Non
     assert errors[1] < 2 * errors[0]
 
 
+@pytest.mark.parametrize("name", ["grpo", "gspo"])
+def test_the_engines_log_probabilities_serve_as_the_old_ones(
+    embedded: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a temperature, and with a second minibatch, whose ratios are taken against them."""
+    model, tokenizer = embedded
+    engine = TransformersEngine(model, frozenset([tokenizer.eos_token_id]), 2, 64)
+    groups = groups_of(tokenizer, [[1, 0, 0, 1], [0, 1, 0, 0]])
+    requests = [
+        Request(group.rollouts[0].prompt_tokens, tuple(seed_of("old", i, j) for j in range(4)))
+        for i, group in enumerate(groups)
+    ]
+    drawn = sample(engine, requests, Sampling(24, 0.7))
+    groups = [
+        replace(group, rollouts=tuple(
+            replace(r, tokens=c.tokens, logprobs=c.logprobs) for r, c in zip(group.rollouts, completions, strict=True)
+        ))
+        for group, completions in zip(groups, drawn, strict=True)
+    ]  # fmt: skip
+    changes = {"minibatches": 2, "sampling": CONFIG.sampling.model_copy(update={"temperature": 0.7})}
+    scored: list[int] = []
+    score = Policy.scored
+    monkeypatch.setattr(Policy, "scored", lambda self, *a: scored.append(len(a[0])) or score(self, *a))
+    found = []
+    for levers in (off("reuse_logprobs"), LeversConfig()):
+        gradients: list[torch.Tensor] = []
+        policy = Policy(copy.deepcopy(model), 2, torch.float32, 0.0, levers)
+
+        def step(*_: float, policy: Policy = policy, gradients: list[torch.Tensor] = gradients) -> float:
+            gradients.append(torch.cat([p.grad.flatten() for p in policy.trainable.values() if p.grad is not None]))
+            policy.optimizer.zero_grad()
+            with torch.no_grad():  # both move alike, by far more than rounding
+                next(iter(policy.trainable.values())).mul_(1.01)
+            return 0.0
+
+        policy.step = step  # type: ignore[method-assign]
+        result = update(
+            policy, algorithms.make(name, group_size=4), groups, CONFIG.model_copy(update=changes), 1e-3, 64
+        )
+        found.append((result, gradients))
+        assert sum(scored) == (8 if len(found) == 1 else 0)
+        scored.clear()
+    (slow, scored_anew), (fast, reused) = found
+    assert slow.optimizer_steps == fast.optimizer_steps == 2
+    assert torch.equal(scored_anew[0], reused[0])  # at the first step nothing has moved
+    assert slow.loss == pytest.approx(fast.loss, abs=1e-5)
+    assert float((scored_anew[1] - reused[1]).norm() / scored_anew[1].norm()) < 1e-4
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_several_steps_on_a_batch_move_the_weights_alike(embedded: Any, epochs: int) -> None:
     model, tokenizer = embedded
@@ -158,6 +222,39 @@ MODELS = {
     "llama, shared key heads": (LlamaForCausalLM, LlamaConfig(**SIZES), Way("packed", hidden=True)),
     "llama, tied": (LlamaForCausalLM, LlamaConfig(**SIZES, tie_word_embeddings=True), Way("packed", hidden=True)),
     "qwen2, biases": (Qwen2ForCausalLM, Qwen2Config(**SIZES), Way("packed", hidden=True)),
+    "opt, goes past its base": (
+        OPTForCausalLM,
+        OPTConfig(
+            vocab_size=1024,
+            hidden_size=32,
+            ffn_dim=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            pad_token_id=2,
+            max_position_embeddings=256,
+            word_embed_proj_dim=32,
+        ),
+        Way("packed", hidden=False),
+    ),
+    "deepseek, values of another size": (
+        DeepseekV3ForCausalLM,
+        DeepseekV3Config(
+            **{**SIZES, "num_key_value_heads": 4, "head_dim": 4},
+            moe_intermediate_size=16,
+            n_routed_experts=4,
+            n_shared_experts=1,
+            num_experts_per_tok=2,
+            n_group=1,
+            topk_group=1,
+            first_k_dense_replace=1,
+            q_lora_rank=16,
+            kv_lora_rank=16,
+            qk_nope_head_dim=8,
+            qk_rope_head_dim=4,
+            v_head_dim=6,
+        ),
+        Way("packed", hidden=True),
+    ),
     "gemma2, windows and capped logits": (Gemma2ForCausalLM, Gemma2Config(**SIZES), Way("cached", hidden=False)),
 }
 
@@ -172,6 +269,65 @@ def test_other_models_go_the_way_that_suits_them_and_give_the_same(embedded: Any
     assert way_of(model, shared_prefix=True, hidden=True) == way
     groups = groups_of(embedded[1], MIXED)
     assert_same(*(gradient(model, 2, groups, levers) for levers in (off(*TRAINING), LeversConfig())))
+
+
+@pytest.mark.parametrize("error", forward.UNSUITED)
+def test_a_model_that_cannot_do_what_is_tried_goes_the_general_way(
+    embedded: Any, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error("not with this model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "_completions", fail)
+        assert way_of(embedded[0], shared_prefix=True, hidden=True) == Way("cached", hidden=True)
+    monkeypatch.setattr(forward, "_close", fail)
+    assert not forward._ends_in_a_product(embedded[0])
+
+
+def test_heads_are_folded_where_the_mask_is_small_and_give_the_same(
+    embedded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, config, _ = MODELS["llama, shared key heads"]
+    torch.manual_seed(0)
+    model, groups = build(config).eval(), groups_of(embedded[1], MIXED)
+    repeats: list[int] = []
+    mask = packed.Row.mask
+    monkeypatch.setattr(packed.Row, "mask", lambda row, n, dtype: repeats.append(n) or mask(row, n, dtype))
+    found = []
+    for bound in (packed.FOLDED_MASK, 0):
+        monkeypatch.setattr(packed, "FOLDED_MASK", bound)
+        found.append(gradient(model, 2, groups, LeversConfig()))
+    assert_same(*found)
+    assert set(repeats) == {1, 2}
+    assert repeats == sorted(repeats, reverse=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_is_in_float32_on_a_processor_alone(
+    embedded: Any, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = packed.Row.of([r for group in groups_of(embedded[1], MIXED) for r in group.rollouts], device)
+    seen: list[torch.dtype] = []
+    attend = nn.functional.scaled_dot_product_attention
+
+    def spy(*tensors: torch.Tensor, **options: Any) -> torch.Tensor:
+        seen.extend(one.dtype for one in tensors)
+        return attend(*tensors, **options)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", spy)
+    if device == "meta":
+        monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows real devices only
+    heads = [torch.zeros(1, n, row.ids.shape[1], 8, device=device, dtype=torch.bfloat16) for n in (4, 2, 2)]
+    heads[0] = heads[0].float()  # as norms of queries leave it under autocast
+    token = packed._row.set(row)
+    try:
+        output, _ = packed._attend(nn.Module(), *heads, None)
+    finally:
+        packed._row.reset(token)
+    assert output.dtype == torch.bfloat16
+    assert len(seen) == 7
+    assert set(seen) == {torch.float32 if device == "cpu" else torch.bfloat16}
 
 
 def test_a_rollout_without_tokens_and_one_of_a_single_token_fit_into_a_row(embedded: Any) -> None:
@@ -212,6 +368,30 @@ def test_chosen_logprobs_are_differentiated_once() -> None:
     logprobs.sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="used up"):
         logprobs.sum().backward()
+    logprobs, _ = chosen_logprobs(hidden, weight, torch.tensor([0, 1, 4]), 1.0, torch.float32)
+    (slope,) = torch.autograd.grad(logprobs.square().sum(), hidden, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_without_gradient_one_table_at_a_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    linear = nn.functional.linear
+
+    def spy(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+        alive.append(sum(table() is not None for table in tables))
+        result = linear(rows, matrix)
+        tables.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr(nn.functional, "linear", spy)
+    hidden, weight = torch.randn(40, 4, requires_grad=True), torch.randn(50, 4, requires_grad=True)
+    monkeypatch.setattr(chosen, "PRODUCT_ROWS", 10)
+    with torch.no_grad():
+        chosen_logprobs(hidden, weight, torch.arange(40), 1.0, torch.float32, onednn=False)
+    assert len(alive) == 4
+    assert max(alive) == 1
 
 
 def test_products_by_onednn_are_those_of_linear_layers() -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groupwise.harness.engines import on_vllm
-from groupwise.harness.engines.contract import EngineError, Request, Sampling, sample
+from groupwise.harness.engines import checkpoint_weights, on_vllm
+from groupwise.harness.engines.contract import EngineError, NeverError, Request, Sampling, sample
 from groupwise.harness.engines.on_vllm import PYTHON, WORKER, VllmEngine, VllmSettings, interpreter, versions
 from groupwise.harness.engines.vllm_worker import LONGEST, receive, send
 from groupwise.harness.loading import load_model, resolve
@@ -116,10 +120,45 @@ def test_two_streams_at_a_time_are_refused(good: VllmEngine) -> None:
 
 
 def test_weights_go_over_as_a_file_that_is_gone_afterwards(good: VllmEngine, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(on_vllm, "_shared_memory", lambda: str(tmp_path))
-    good.synchronise(load_model(resolve("embedded")[0])[0])
-    assert list(tmp_path.iterdir()) == []
+    model = load_model(resolve("embedded")[0])[0]
+    for place in ("memory", "disk"):
+        (tmp_path / place).mkdir()
+    monkeypatch.setattr(on_vllm, "MEMORY", str(tmp_path / "memory"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+    size = sum(tensor.nbytes for tensor in checkpoint_weights.checkpoint_tensors(model, "float32")[0].values())
+    written: list[str] = []
+    save = checkpoint_weights.save
+
+    def noted(tensors: dict[str, Any], file: Path) -> None:
+        written.append(file.parent.parent.name)
+        save(tensors, file)
+
+    monkeypatch.setattr(checkpoint_weights, "save", noted)
+    for free in (2 * size + on_vllm.SPARE, size - 1):
+        monkeypatch.setattr(on_vllm.shutil, "disk_usage", lambda place, free=free: SimpleNamespace(free=free))
+        good.synchronise(model)
+    assert written == ["memory", "disk"]
+    assert [list((tmp_path / place).iterdir()) for place in written] == [[], []]
     assert sample(good, REQUESTS, SAMPLING)
+
+    def full(tensors: dict[str, Any], file: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint_weights, "save", full)
+    with pytest.raises(EngineError, match=r"vllm: .*disk: the weights cannot be handed over there: .*No space left"):
+        good.synchronise(model)
+
+
+def test_a_cache_that_would_cut_rollouts_short_is_refused_before_sampling() -> None:
+    made = engine("small")
+    assert len(sample(made, [Request((5, 6), (1,))], Sampling(10))[0]) == 1
+    with pytest.raises(
+        NeverError, match=r"1 GiB of cache hold 12 tokens .* has 2, and 11 may follow; raise engine.cac"
+    ):
+        next(made.stream([Request((5, 6), (1,))], Sampling(11)))
+    made._fitted = 20  # as much as the model takes: it is the model that ends the rollout
+    assert len(sample(made, [Request((5, 6), (1,))], Sampling(100))[0]) == 1
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +185,7 @@ def test_a_worker_that_is_never_ready_is_given_up() -> None:
     ("mode", "words"),
     [
         ("killed", "killed by SIGKILL; was memory short"),
-        ("error", r"no room in the KV cache \(here: engine.cache_gib\)"),
+        ("error", r"no room in the KV cache \(here: engine.cache_gib, --cache-gib\)"),
         ("stalls", r"silent for 0\.5 s"),
     ],
 )

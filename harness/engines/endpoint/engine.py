@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling
+from groupwise.harness.engines.contract import Completion, EngineError, Finished, RefusedError, Request, Sampling
 from groupwise.harness.engines.endpoint import wire
 from groupwise.harness.engines.endpoint.address import base_of, key_for
 from groupwise.harness.engines.endpoint.pace import Bucket, Clock, Health, Pace
@@ -21,6 +21,7 @@ ROUNDS = 8  # asking for several rounds at a time keeps all connections busy whi
 HOPELESS_AFTER = 20  # refusals without a single answer: then it is not the prompts
 NAMED_FAILURES = 5
 KEPT_WORDS = 20
+OF_PROMPT = frozenset((400, 413, 422))  # may be for one prompt, its length or its content
 BAD_FIELD = frozenset((400, 422))
 NO_LIST = frozenset((403, 404, 405, 501))  # 403: OpenAI's keys can be good for completions alone
 
@@ -255,7 +256,10 @@ class _Run:
             elif not isinstance(found, Stopped):
                 raise found
         if failures:
-            raise EngineError(self._words(failures, came))
+            words = self._words(failures, came)
+            if came + len(failures) < self.total or any(found.status not in OF_PROMPT for _, found in failures):
+                raise EngineError(words)
+            raise RefusedError(words, {(job.request, job.row): str(found) for job, found in failures})
 
     def _rest(self) -> Iterator[Finished]:
         """What has come already, without waiting."""
