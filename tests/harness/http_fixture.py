@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from groupwise.harness.engines.contract import Request
+from groupwise.harness.engines.contract import EngineError, Finished, Request, Sampling
 from groupwise.harness.engines.endpoint import OpenAIEngine
 from groupwise.harness.engines.endpoint.pace import Clock
 from groupwise.harness.seeds import seed_of
@@ -21,6 +21,7 @@ from groupwise.harness.seeds import seed_of
 pytest.importorskip("httpx2", reason="needs httpx2: pip install 'groupwise[endpoint]'")
 
 MODEL = "tiny"
+WARM = Sampling(20, 1.0)
 
 
 class FakeClock(Clock):
@@ -206,3 +207,14 @@ def benched() -> Iterator[Bench]:
         finally:
             for engine in bench.engines:
                 engine.close()
+
+
+def got(engine: OpenAIEngine, requests: list[Request], sampling: Sampling = WARM) -> tuple[list[Finished], str]:
+    """What came, and the error's text ("" for none)."""
+    came: list[Finished] = []
+    try:
+        for one in engine.stream(requests, sampling):
+            came.append(one)
+    except EngineError as error:
+        return came, str(error)
+    return came, ""

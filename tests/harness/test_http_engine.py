@@ -10,13 +10,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from http_fixture import Bench, Handler, benched, refusal, reply, requests_of, text_for
+from http_fixture import WARM, Bench, Handler, benched, got, refusal, reply, requests_of, text_for
 
-from groupwise.harness.engines.contract import Completion, EngineError, Finished, Request, Sampling, sample
+from groupwise.harness.engines.contract import Completion, EngineError, Request, Sampling, sample
 from groupwise.harness.engines.endpoint import transport
-from groupwise.harness.engines.endpoint.engine import OpenAIEngine
 
-WARM = Sampling(20, 1.0)
 Body = dict[str, Any]
 
 
@@ -24,17 +22,6 @@ Body = dict[str, Any]
 def bench() -> Iterator[Bench]:
     with benched() as made:
         yield made
-
-
-def got(engine: OpenAIEngine, requests: list[Request], sampling: Sampling = WARM) -> tuple[list[Finished], str]:
-    """What came, and the error's text ("" for none)."""
-    came: list[Finished] = []
-    try:
-        for one in engine.stream(requests, sampling):
-            came.append(one)
-    except EngineError as error:
-        return came, str(error)
-    return came, ""
 
 
 def expected(request: Request, row: int) -> str:

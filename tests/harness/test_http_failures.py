@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from http_fixture import Bench, FakeClock, Handler, benched, refusal, reply, requests_of, text_for
+from http_fixture import WARM, Bench, FakeClock, Handler, benched, got, refusal, reply, requests_of, text_for
 
-from groupwise.harness.engines.contract import EngineError, Finished, Request, Sampling
 from groupwise.harness.engines.endpoint import transport
-from groupwise.harness.engines.endpoint.engine import HOPELESS_AFTER, OpenAIEngine
+from groupwise.harness.engines.endpoint.engine import HOPELESS_AFTER
 
-WARM = Sampling(20, 1.0)
 Body = dict[str, Any]
 
 
@@ -25,17 +23,6 @@ Body = dict[str, Any]
 def bench() -> Iterator[Bench]:
     with benched() as made:
         yield made
-
-
-def got(engine: OpenAIEngine, requests: list[Request], sampling: Sampling = WARM) -> tuple[list[Finished], str]:
-    """What came, and the error's text ("" for none)."""
-    came: list[Finished] = []
-    try:
-        for one in engine.stream(requests, sampling):
-            came.append(one)
-    except EngineError as error:
-        return came, str(error)
-    return came, ""
 
 
 # ---- failures for good ------------------------------------------------------------------------------------
