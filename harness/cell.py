@@ -25,7 +25,7 @@ from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
-from groupwise.harness.loading import load_model
+from groupwise.harness.loading import ends_of, load_model
 from groupwise.harness.policy import Policy
 from groupwise.harness.records import dumps, read_lines, write_json
 from groupwise.harness.replicas import ALONE, Replicas
@@ -60,9 +60,7 @@ class Cell:
         self.dtype = getattr(torch, experiment.model.dtype)
         self.tokenizer = tokenizer
         self.pad = pad_of(tokenizer)
-        ends = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = [ends] if isinstance(ends, int) else list(ends or [])
-        eos = frozenset([*ends, int(tokenizer.eos_token_id)])
+        eos = ends_of(self.model.generation_config, tokenizer)
         self.engine = make_engine(
             experiment.engine, experiment.model, experiment.compute, self.model, str(start or run.model), eos, self.pad
         )

@@ -205,6 +205,13 @@ def encode_completion(tokenizer: Any, text: str) -> tuple[int, ...]:
     return (*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id)
 
 
+def ends_of(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a completion."""
+    ends = getattr(generation_config, "eos_token_id", None)
+    every = [*([ends] if isinstance(ends, int) else ends or []), tokenizer.eos_token_id]
+    return frozenset(int(end) for end in every if end is not None)
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:

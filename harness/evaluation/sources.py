@@ -20,7 +20,7 @@ from groupwise.harness.engines.replay import ReplayEngine, files_of, read_replay
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.plan import Model, Plan
 from groupwise.harness.evaluation.store import prompt_hash
-from groupwise.harness.loading import resolve, sha256
+from groupwise.harness.loading import ends_of, resolve, sha256
 from groupwise.harness.verify.commands import parse_options
 
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -216,17 +216,10 @@ def _open_transformers(model: Model, files: _Files, options: argparse.Namespace)
     except Exception as error:  # what transformers raises for files that are no model has no common type
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"--model {model.name}: cannot be loaded: {reason}") from error
-    eos = _ends(policy.generation_config, tokenizer)
+    eos = ends_of(policy.generation_config, tokenizer)
     dtype = getattr(torch, options.dtype)
     engine = TransformersEngine(policy, eos, pad_of(tokenizer), options.rows, dtype)
     return Opened(engine, tokenizer, positions=engine.positions)
-
-
-def _ends(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a completion."""
-    ends = getattr(generation_config, "eos_token_id", None)
-    every = [*([ends] if isinstance(ends, int) else ends or []), tokenizer.eos_token_id]
-    return frozenset(int(end) for end in every if end is not None)
 
 
 def _open_vllm(folder: str, options: argparse.Namespace) -> Opened:
@@ -236,7 +229,7 @@ def _open_vllm(folder: str, options: argparse.Namespace) -> Opened:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     there = (Path(folder) / "generation_config.json").is_file()
-    eos = _ends(GenerationConfig.from_pretrained(folder) if there else None, tokenizer)
+    eos = ends_of(GenerationConfig.from_pretrained(folder) if there else None, tokenizer)
     settings = VllmSettings(
         folder, eos, options.rows, options.dtype, options.device, options.threads, cache_gib=options.cache_gib
     )
