@@ -3,8 +3,8 @@
     GROUPWISE_DATA=DIR python tests/benchmarks/sampling_speed.py [--model NAME] [--rollouts 8 32 64] [--new-tokens 64]
         [--repeats 3] [--vllm [PYTHON]] [--environments DIR]
 
-Every side has a process of its own that stays alive, with two threads and OMP_WAIT_POLICY=PASSIVE, and they take
-turns; starting, loading and a first small batch are not counted. Prompts: MAWPS test problems in the model's chat
+Every side has a process of its own that stays alive, with two threads and the environment variables of our workers,
+and they take turns; starting, loading and a first small batch are not counted. Prompts: MAWPS test problems in the model's chat
 template, the same for all (the embedded model: its own word arithmetic), 8 rollouts each, every one of exactly
 ``--new-tokens`` tokens, drawn at temperature 1 from the whole vocabulary. Ours gives log-probabilities and entropies
 besides; the others are asked for tokens alone. "After an update": ours lays the weights out anew first, as training has
@@ -144,11 +144,11 @@ class Side:
     """A side in its process."""
 
     def __init__(self, side: str, folder: str, dtype: str, python: str) -> None:
+        from groupwise.harness.executors.base import worker_environment  # vLLM's environment has none
+
         self.side, self.dtype = side, dtype
-        environment = os.environ | {
-            "OMP_NUM_THREADS": THREADS, "MKL_NUM_THREADS": THREADS, "OMP_WAIT_POLICY": "PASSIVE",
-            "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-        }  # fmt: skip
+        environment = {**os.environ, **worker_environment(int(THREADS)), "MKL_NUM_THREADS": THREADS}
+        environment["HF_HUB_OFFLINE"] = "1"
         self._noise = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [python, __file__, "--worker", side, folder, dtype],
