@@ -36,8 +36,8 @@ def rescore(options: argparse.Namespace) -> Path:
         raise InputError(f"{place}: exists already; choose another --out")
     try:
         manifest = read_manifest(run / "manifest.json")
-        verifiers = _verifiers(run, manifest)
-        problems = {task: _problems(run / FOLDER / f"{task}.jsonl") for task in verifiers}
+        verifiers = verifiers_of(run, manifest)
+        problems = {task: kept_problems(run / FOLDER / f"{task}.jsonl") for task in verifiers}
         files = [file for file in sorted((run / "evaluations").glob("*/*/*.jsonl")) if file.stem in verifiers]
         if not files:
             raise InputError(f"{run}: expected evaluations/LABEL-seedS/final/TASK.jsonl, there is none")
@@ -54,7 +54,7 @@ def rescore(options: argparse.Namespace) -> Path:
     return place
 
 
-def _verifiers(run: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+def verifiers_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     """The verifier of each task, as the task names it now."""
     found = {}
     for number, table in enumerate(manifest["experiment"]["evaluation"]["tasks"]):
@@ -69,7 +69,7 @@ def _verifiers(run: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _problems(file: Path) -> dict[str, Problem]:
+def kept_problems(file: Path) -> dict[str, Problem]:
     """The problems as the run kept them."""
     found = {}
     for line, row in enumerate(read_lines(file, running=False), start=1):
@@ -107,7 +107,7 @@ def _grade_all(
             for start in range(0, len(rows), CHUNK):
                 some = rows[start : start + CHUNK]
                 items = [
-                    item_of(*_answered(file, start + at, row, problems[file.stem]))
+                    item_of(*answered(file, start + at, row, problems[file.stem]))
                     for at, row in enumerate(some, 1)
                     if row.get("finish_reason") != REFUSED
                 ]
@@ -121,7 +121,7 @@ def _with(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **graded(verdict), "components": dict(verdict.components)}
 
 
-def _answered(file: Path, line: int, row: Mapping[str, Any], problems: Mapping[str, Problem]) -> tuple[Problem, str]:
+def answered(file: Path, line: int, row: Mapping[str, Any], problems: Mapping[str, Problem]) -> tuple[Problem, str]:
     problem, text = problems.get(str(row.get("problem"))), row.get("text")
     if problem is None:
         raise InputError(f"{file}, line {line}: problem {row.get('problem')!a} is not among those of the run")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from groupwise.harness.verify.stored import Stored
     from groupwise.tasks.base import Problem, Task
 
-SUBCOMMANDS = ("self-test", "audit", "negative-control")
+SUBCOMMANDS = ("self-test", "audit", "negative-control", "sensitivity")
 LISTED = 20  # disagreements, and failures of a task, where not all are asked for
 
 
@@ -57,6 +57,22 @@ def add_commands(commands: Any) -> None:
     audit.add_argument("--all", action="store_true", help=f"list every disagreement, not only the first {LISTED}")
     _common(audit)
     audit.set_defaults(handler=_audit)
+
+    moves = commands.add_parser(
+        "verify sensitivity",
+        help="a run's stored rollouts under several graders: how far scores and ranking move",
+        description="Grade the stored final evaluations of a run again, by its own verifiers and others: accuracies, "
+        "paired differences from the comparator and how far they shift, and whether the ranking stays.",
+    )
+    moves.add_argument("run", type=Path, metavar="RUN", help="the folder of a run or an evaluation, with its rollouts")
+    moves.add_argument(
+        "--graders", default="strict,loose", metavar="A,B",
+        help="beside each task's own verifier: strict (only a marked answer counts), loose (wherever it stands), or "
+        "names of verifiers, such as math_verify (default: strict,loose)",
+    )  # fmt: skip
+    moves.add_argument("--processes", type=_positive, help="how many to grade in (default: one a core)")
+    moves.add_argument("--json", action="store_true")
+    moves.set_defaults(handler=_sensitivity)
 
     control = commands.add_parser(
         "verify negative-control",
@@ -153,6 +169,21 @@ def _audit(options: argparse.Namespace) -> int:
     most = None if options.all else LISTED
     found = audit(stored, first, second, options.processes, most)
     _print({"files": [str(path) for path in options.files], "task": described, **found}, printing.audited, options.json)
+    return 0
+
+
+def _sensitivity(options: argparse.Namespace) -> int:
+    from groupwise.harness.verify import printing
+    from groupwise.harness.verify.sensitivity import COMPONENTS, OWN, sensitivity
+    from groupwise.harness.verify.stored import check_verifier
+
+    names = options.graders.split(",")
+    if len(set(names)) < len(names) or OWN in names:
+        raise InputError(f"--graders {options.graders}: expected different graders, as in strict,loose,math_verify")
+    for name in names:
+        if name not in COMPONENTS:
+            check_verifier(name)
+    _print(sensitivity(options.run, names, options.processes), printing.moved, options.json)
     return 0
 
 

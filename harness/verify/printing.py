@@ -65,6 +65,33 @@ def audited(data: Data) -> Iterator[str]:
         yield f"... and {data['disagreements'] - len(data['listed'])} more; --all lists them"
 
 
+def moved(data: Data) -> Iterator[str]:
+    """``verify sensitivity``, as Markdown tables."""
+    against = data["comparator"]
+    yield f"Rollouts of {data['run']}, graded again. Intervals: {100 * data['level']:.0f} %."
+    for task, by in data["tasks"].items():
+        labels = list(by["own"]["accuracy"])
+        for title, kind in (("accuracy", "accuracy"), (f"difference from {against}", "difference"), ("shift", "shift")):
+            rows = [label for label in labels if any(label in by[grader][kind] for grader in by)]
+            yield from ("", f"{task}: {title}", "", f"| | {' | '.join(by)} |", "|---" * (1 + len(by)) + "|")
+            for label in rows:
+                yield f"| {label} | " + " | ".join(_numbers(by[grader][kind].get(label)) for grader in by) + " |"
+        yield ""
+        for grader, found in by.items():
+            tau = "" if found["tau"] is None else f"; tau with own {_numbers(found['tau'])}"
+            yield f"{grader}: {' > '.join(found['ranking'])}{tau}"
+        for grader in data["graders"]:
+            if grader not in by:
+                yield f"{grader}: scored nothing of this task"
+
+
+def _numbers(found: Data | None) -> str:
+    if found is None:
+        return ""
+    holm = f", p {found['holm']:.2g}" if "holm" in found else ""
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]{holm}"
+
+
 def self_tested(data: Data) -> Iterator[str]:
     """``verify self-test``."""
     for task, line in _statuses(data["tasks"]):

@@ -1,0 +1,195 @@
+"""One run's stored rollouts under several graders: how far the scores, the differences and the ranking move.
+
+Scores of a model depend on what counts as an answer. Here nothing is sampled anew: the same completions of the final
+evaluations are graded by each grader, and the same statistics are made of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from groupwise.harness.errors import InputError
+from groupwise.harness.evaluation.rescore import answered, kept_problems, verifiers_of
+from groupwise.harness.evaluation.store import REFUSED
+from groupwise.harness.layout import BASE, COMPARATOR, cell_name
+from groupwise.harness.problems import FOLDER
+from groupwise.harness.report.checks import RecordError
+from groupwise.harness.report.read import Run, read_run
+from groupwise.harness.report.rows import read_lines
+from groupwise.harness.scores.collect import collect
+from groupwise.harness.scores.measures import cells
+from groupwise.harness.scores.table import Scores
+from groupwise.harness.statistics.comparison import difference
+from groupwise.harness.statistics.correction import holm
+from groupwise.harness.statistics.estimates import LEVEL, average, proportion
+from groupwise.harness.verify.stored import graded
+
+OWN = "own"  # the task's verifier, which the run was graded with
+COMPONENTS = ("strict", "loose")  # of its verdicts: right behind a mark, right wherever it was found
+REPLICATES = 2000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A stored completion, as `stored.graded` takes it."""
+
+    item: Any
+    problem: str
+    seed: int
+    label: str
+
+
+def sensitivity(folder: Path, graders: Sequence[str], processes: int | None) -> dict[str, Any]:
+    """For each task and grader: accuracy of each label, its paired difference from the comparator, and how the ranking
+    agrees with that of `OWN`, which is always the first grader. JSON data; see ``_task``.
+
+    ``graders``: `COMPONENTS` of the task's own verifier, or names of verifiers. A task whose verifier has no such
+    components, or no completion that a grader could score, says so in place of numbers. Raises InputError.
+    """
+    try:
+        run = read_run(folder, curves=False)
+        verifiers = verifiers_of(folder, run.manifest)
+        problems = {task: kept_problems(folder / FOLDER / f"{task}.jsonl") for task in verifiers}
+        found = {}
+        for task, own in verifiers.items():
+            answers = list(_answers(run, task, problems[task]))
+            if answers:
+                found[task] = _task(run, task, _tables(run, task, own, answers, graders, processes))
+    except RecordError as error:
+        raise InputError(str(error)) from error
+    if not found:
+        raise InputError(f"{folder}: expected a final evaluation below evaluations/, there is none")
+    return {
+        "run": folder.name,
+        "graders": [OWN, *graders],
+        "comparator": _comparator(run),
+        "level": LEVEL,
+        "tasks": found,
+    }
+
+
+def _comparator(run: Run) -> str:
+    return COMPARATOR if COMPARATOR in run.labels else run.labels[0]
+
+
+def _answers(run: Run, task: str, problems: Mapping[str, Any]) -> Iterator[_Answer]:
+    from groupwise.harness.evaluation.grading import item_of
+
+    for label in run.order:
+        for seed in run.seeds:
+            file = run.folder / "evaluations" / cell_name(label, seed) / "final" / f"{task}.jsonl"
+            for line, row in enumerate(read_lines(file, running=False) if file.is_file() else (), 1):
+                if row.get("finish_reason") != REFUSED:
+                    problem, text = answered(file, line, row, problems)
+                    yield _Answer(item_of(problem, text), problem.id, seed, label)
+
+
+def _tables(
+    run: Run, task: str, own: str, answers: Sequence[_Answer], graders: Sequence[str], processes: int | None
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Accuracy by grader and label, (problems, seeds); a grader that scored nothing is left out."""
+    named = [own, *(name for name in graders if name not in COMPONENTS)]
+    scores: dict[str, list[float]] = {name: [] for name in (OWN, *graders)}
+    for _, verdicts in graded(named, answers, len(answers), processes):
+        first = verdicts[0]
+        scores[OWN].append(np.nan if first.score is None else first.score)
+        for name in COMPONENTS:
+            if name in scores:
+                scores[name].append(np.nan if first.score is None else first.components.get(name, np.nan))
+        for name, verdict in zip(named[1:], verdicts[1:], strict=True):
+            scores[name].append(np.nan if verdict.score is None else verdict.score)
+    about = pd.DataFrame(
+        [(task, one.problem, one.seed, one.label) for one in answers], columns=["task", "problem", "seed", "label"]
+    )
+    return {
+        name: {label: _cells(run, label, task, rows) for label, rows in about.assign(score=column).groupby("label")}
+        for name, column in scores.items()
+        if not np.isnan(column).all()
+    }
+
+
+def _cells(run: Run, label: str, task: str, rows: pd.DataFrame) -> pd.DataFrame:
+    untrained = run.untrained or label == BASE
+    return cells(Scores(label, str(run.folder), collect(rows), untrained=untrained), task, "accuracy")
+
+
+def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, Any]:
+    """What each grader makes of the labels.
+
+    accuracy: an Estimate for each label. difference: from the comparator, with Holm's p over the labels of the task.
+    shift: how far that difference moves from the one by `OWN`. ranking: best first. tau: Kendall's tau-b between the
+    two rankings, with the 2.5 and 97.5 % points over draws of problems and seeds (the pigeonhole bootstrap, too
+    narrow for few seeds).
+    """
+    against, trained = _comparator(run), [label for label in run.labels if label in tables[OWN]]
+    rivals = [label for label in trained if label != against]
+    found: dict[str, Any] = {}
+    for grader, by_label in tables.items():
+        apart = {label: _apart(by_label[label], by_label[against]) for label in rivals}
+        before = {label: _apart(tables[OWN][label], tables[OWN][against]) for label in rivals}
+        drawn = {label: int((run.rollouts["label"] == label).sum()) for label in by_label}
+        differences = {
+            label: difference(by_label[label], by_label[against], drawn[label] + drawn[against], (0.0, 1.0))
+            for label in rivals
+        }
+        adjusted = holm([one.p for one in differences.values()])
+        means = {label: float(np.nanmean(by_label[label])) for label in trained}
+        found[grader] = {
+            "accuracy": {label: proportion(table, drawn[label]).to_dict() for label, table in by_label.items()},
+            "difference": {
+                label: {**one.estimate.to_dict(), "p": one.p, "holm": p}
+                for (label, one), p in zip(differences.items(), adjusted, strict=True)
+            },
+            "shift": {
+                label: average(apart[label] - before[label], drawn[label], (-2.0, 2.0)).to_dict() for label in rivals
+            },
+            "ranking": sorted(trained, key=lambda label: (-means[label], label)),
+            "tau": _tau(*([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))),
+        }
+    return found
+
+
+def _apart(table: pd.DataFrame, other: pd.DataFrame) -> Floats:
+    return np.asarray(table.to_numpy() - other.reindex(table.index).to_numpy(), dtype=np.float64)
+
+
+def _tau(first: Sequence[Floats], second: Sequence[Floats]) -> dict[str, Any] | None:
+    """None with fewer than two labels, or where all are equal."""
+    if len(first) < 2:
+        return None
+    rng = np.random.default_rng(0)
+    rows, columns = first[0].shape
+    of_problems = rng.multinomial(rows, np.full(rows, 1 / rows), REPLICATES).astype(np.float64)
+    of_seeds = rng.multinomial(columns, np.full(columns, 1 / columns), REPLICATES).astype(np.float64)
+    whole = np.ones((1, rows)), np.ones((1, columns))
+    value = float(stats.kendalltau(*(_means(side, *whole)[:, 0] for side in (first, second))).statistic)
+    replicates = zip(*(_means(side, of_problems, of_seeds).T for side in (first, second)), strict=True)
+    taus = np.array([stats.kendalltau(one, two).statistic for one, two in replicates])
+    if np.isnan(value) or np.isnan(taus).all():
+        return None
+    low, high = np.nanquantile(taus, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    method = f"Kendall's tau-b; percentiles of {REPLICATES} draws of problems and seeds"
+    return {"value": value, "low": float(low), "high": float(high), "level": LEVEL, "method": method}
+
+
+def _means(tables: Sequence[Floats], of_problems: Floats, of_seeds: Floats) -> Floats:
+    """(labels, replicates): the mean of each table (problems, seeds) with these multiplicities."""
+    result = []
+    for table in tables:
+        have = ~np.isnan(table)
+        sums, weights = (
+            np.einsum("rp,ps,rs->r", of_problems, part, of_seeds, optimize=True)
+            for part in (np.where(have, table, 0.0), have.astype(np.float64))
+        )
+        result.append(np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0))
+    return np.stack(result)
