@@ -34,6 +34,18 @@ def add_command(commands: Any) -> None:
     compare.add_argument("--csv", type=Path, metavar="FILE", help="write one row per comparison there")
     compare.set_defaults(handler=run)
 
+    rankings = commands.add_parser(
+        "rankings",
+        help="several runs of the same optimizers, at other budgets or settings: does the ranking stay?",
+        description="Sets runs with the same labels side by side: each label's difference from the comparator in every "
+        "run, and how the rankings agree with that of the first (Kendall's tau).",
+    )
+    rankings.add_argument("runs", nargs="+", metavar="RUN", help="a run folder, or committed results")
+    rankings.add_argument("--metric", default="accuracy", metavar="M", help="as in compare (default: accuracy)")
+    rankings.add_argument("--task", action="append", default=[], metavar="T", help="only this task; again for more")
+    rankings.add_argument("--json", action="store_true", help="print everything as JSON")
+    rankings.set_defaults(handler=run_rankings)
+
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print, and write what was asked for. Raises InputError; nothing is written then."""
@@ -64,4 +76,18 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         terminal(data, Console())
+    return 0
+
+
+def run_rankings(options: argparse.Namespace) -> int:
+    """Print the rankings. Raises InputError."""
+    import json
+
+    from groupwise.harness.compare.rankings import markdown, rankings
+
+    data = rankings(options.runs, options.metric, options.task)
+    if options.json:
+        print(json.dumps(data, indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(markdown(data)))
     return 0

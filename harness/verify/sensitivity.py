@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.rescore import answered, kept_problems, verifiers_of
@@ -27,6 +26,7 @@ from groupwise.harness.report.rows import read_lines
 from groupwise.harness.scores.collect import collect
 from groupwise.harness.scores.measures import cells
 from groupwise.harness.scores.table import Scores
+from groupwise.harness.statistics.agreement import rank_agreement
 from groupwise.harness.statistics.comparison import difference
 from groupwise.harness.statistics.correction import holm
 from groupwise.harness.statistics.estimates import LEVEL, average, proportion
@@ -34,7 +34,6 @@ from groupwise.harness.verify.stored import graded
 
 OWN = "own"  # the task's verifier, which the run was graded with
 COMPONENTS = ("strict", "loose")  # of its verdicts: right behind a mark, right wherever it was found
-REPLICATES = 2000
 
 Floats = NDArray[np.float64]
 
@@ -127,9 +126,8 @@ def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]])
     """What each grader makes of the labels.
 
     accuracy: an Estimate for each label. difference: from the comparator, with Holm's p over the labels of the task.
-    shift: how far that difference moves from the one by `OWN`. ranking: best first. tau: Kendall's tau-b between the
-    two rankings, with the 2.5 and 97.5 % points over draws of problems and seeds (the pigeonhole bootstrap, too
-    narrow for few seeds).
+    shift: how far that difference moves from the one by `OWN`. ranking: best first. tau: its agreement with the
+    ranking by `OWN`, an Estimate, see `rank_agreement`.
     """
     against, trained = _comparator(run), [label for label in run.labels if label in tables[OWN]]
     rivals = [label for label in trained if label != against]
@@ -143,6 +141,8 @@ def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]])
             for label in rivals
         }
         adjusted = holm([one.p for one in differences.values()])
+        sides = ([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))
+        tau = rank_agreement(*sides, sum(drawn[label] for label in trained))
         means = {label: float(np.nanmean(by_label[label])) for label in trained}
         found[grader] = {
             "accuracy": {label: proportion(table, drawn[label]).to_dict() for label, table in by_label.items()},
@@ -154,42 +154,10 @@ def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]])
                 label: average(apart[label] - before[label], drawn[label], (-2.0, 2.0)).to_dict() for label in rivals
             },
             "ranking": sorted(trained, key=lambda label: (-means[label], label)),
-            "tau": _tau(*([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))),
+            "tau": None if tau is None else tau.to_dict(),
         }
     return found
 
 
 def _apart(table: pd.DataFrame, other: pd.DataFrame) -> Floats:
     return np.asarray(table.to_numpy() - other.reindex(table.index).to_numpy(), dtype=np.float64)
-
-
-def _tau(first: Sequence[Floats], second: Sequence[Floats]) -> dict[str, Any] | None:
-    """None with fewer than two labels, or where all are equal."""
-    if len(first) < 2:
-        return None
-    rng = np.random.default_rng(0)
-    rows, columns = first[0].shape
-    of_problems = rng.multinomial(rows, np.full(rows, 1 / rows), REPLICATES).astype(np.float64)
-    of_seeds = rng.multinomial(columns, np.full(columns, 1 / columns), REPLICATES).astype(np.float64)
-    whole = np.ones((1, rows)), np.ones((1, columns))
-    value = float(stats.kendalltau(*(_means(side, *whole)[:, 0] for side in (first, second))).statistic)
-    replicates = zip(*(_means(side, of_problems, of_seeds).T for side in (first, second)), strict=True)
-    taus = np.array([stats.kendalltau(one, two).statistic for one, two in replicates])
-    if np.isnan(value) or np.isnan(taus).all():
-        return None
-    low, high = np.nanquantile(taus, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    method = f"Kendall's tau-b; percentiles of {REPLICATES} draws of problems and seeds"
-    return {"value": value, "low": float(low), "high": float(high), "level": LEVEL, "method": method}
-
-
-def _means(tables: Sequence[Floats], of_problems: Floats, of_seeds: Floats) -> Floats:
-    """(labels, replicates): the mean of each table (problems, seeds) with these multiplicities."""
-    result = []
-    for table in tables:
-        have = ~np.isnan(table)
-        sums, weights = (
-            np.einsum("rp,ps,rs->r", of_problems, part, of_seeds, optimize=True)
-            for part in (np.where(have, table, 0.0), have.astype(np.float64))
-        )
-        result.append(np.divide(sums, weights, out=np.full(len(sums), np.nan), where=weights > 0))
-    return np.stack(result)

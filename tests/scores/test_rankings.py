@@ -1,0 +1,99 @@
+"""`groupwise rankings`: the same optimizers in several runs; and how far two rankings agree."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groupwise.harness.cli import main
+from groupwise.harness.compare.rankings import rankings
+from groupwise.harness.errors import InputError
+from groupwise.harness.statistics.agreement import rank_agreement
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))
+from report_fixture import make_run  # noqa: E402
+
+LABELS = ("grpo", "dapo", "igrpo")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("runs")
+    long = make_run(folder / "long", labels=LABELS, tasks=("pick_one", "write_sum"), problems=16, samples=4)
+    short = make_run(folder / "short", labels=LABELS[::-1], tasks=("write_sum",), problems=12, samples=4)
+    return str(long), str(short)
+
+
+def test_common_labels_tasks_and_problems_are_compared(runs: tuple[str, str]) -> None:
+    data = rankings(runs, "accuracy", [])
+    assert data["labels"] == list(LABELS)
+    assert list(data["tasks"]) == ["write_sum"]
+    first, second = data["tasks"]["write_sum"].values()
+    for run in (first, second):
+        assert set(run["difference"]) == {"dapo", "igrpo"}
+        assert run["value"]["grpo"]["problems"] == 12, "those that both have"
+        means = {label: run["value"][label]["value"] for label in LABELS}
+        assert run["ranking"] == sorted(LABELS, key=lambda label: -means[label])
+        assert np.isclose(run["difference"]["igrpo"]["value"], means["igrpo"] - means["grpo"])
+    assert first["tau"]["value"] == 1.0
+    assert -1 <= second["tau"]["low"] <= second["tau"]["value"] <= second["tau"]["high"] <= 1
+
+
+def test_less_is_better_of_tokens(runs: tuple[str, str]) -> None:
+    run = rankings(runs, "tokens", [])["tasks"]["write_sum"][runs[0]]
+    assert run["ranking"] == sorted(LABELS, key=lambda label: run["value"][label]["value"])
+
+
+def test_command(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rankings", *runs]) == 0
+    shown = capsys.readouterr().out
+    assert "write_sum: difference from grpo" in shown
+    assert "tau with the first 1.000 [" in shown
+    assert main(["rankings", *runs, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparator"] == "grpo"
+
+
+@pytest.mark.parametrize("wrong", [["--task", "pick_one"], ["--metric", "charm"]])
+def test_bad_choices_are_one_line(runs: tuple[str, str], wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rankings", *runs, *wrong]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_one_run_is_refused(runs: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match="two runs"):
+        rankings([runs[0], runs[0]], "accuracy", [])
+
+
+def test_agreement_is_kendalls_tau_and_its_draws_have_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.standard_normal((40, 1))
+    sure = [hard + 10 * label + 0.1 * rng.standard_normal((40, 3)) for label in range(4)]
+    found = rank_agreement(sure, sure[::-1], 480)
+    assert found is not None
+    assert (found.value, found.low, found.high) == (-1.0, -1.0, -1.0)
+    swapped = rank_agreement(sure, [sure[1], sure[0], *sure[2:]], 480)
+    assert swapped is not None
+    assert np.isclose(swapped.value, 2 / 3), "one of six pairs is the other way round"
+    noise = [rng.standard_normal((40, 3)) for _ in range(4)]
+    unsure = rank_agreement(noise, sure, 480)
+    assert unsure is not None
+    assert unsure.low < unsure.high
+
+
+def test_agreement_leaves_missing_cells_out_and_refuses_other_problems() -> None:
+    rng = np.random.default_rng(1)
+    tables = [rng.random((10, 2)) + label for label in range(3)]
+    holes = [table.copy() for table in tables]
+    for table in holes:
+        table[:4, 0] = np.nan
+    found = rank_agreement(tables, holes, 60)
+    assert found is not None
+    assert found.value == 1.0
+    assert rank_agreement(tables[:1], tables[:1], 20) is None
+    assert rank_agreement([np.zeros((4, 2))] * 3, [np.ones((4, 2))] * 3, 24) is None, "nothing but ties"
+    with pytest.raises(ValueError, match="same problems"):
+        rank_agreement(tables, [table[:5] for table in tables], 60)
