@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from report_fixture import make_run
 
 from groupwise.harness.cli import main
 from groupwise.harness.compare.rankings import rankings
 from groupwise.harness.errors import InputError
 from groupwise.harness.statistics.agreement import rank_agreement
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))
-from report_fixture import make_run  # noqa: E402
 
 LABELS = ("grpo", "dapo", "igrpo")
 
