@@ -15,6 +15,7 @@ from groupwise.harness.diversity import command as diversity
 from groupwise.harness.errors import InputError, printable
 from groupwise.harness.evaluation import command as evaluation
 from groupwise.harness.gate import command as gate
+from groupwise.harness.init import command as init
 from groupwise.harness.plan import command as plan
 from groupwise.harness.verify import commands as verify
 from groupwise.verifiers.base import Unavailable
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_command(commands)
     gate.add_command(commands)
     plan.add_command(commands)
+    init.add_command(commands)
     verify.add_commands(commands)
 
     for name, words in (
