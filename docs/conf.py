@@ -32,7 +32,6 @@ exclude_patterns = [".*", "build", "dist", "runs"]
 
 myst_heading_anchors = 3
 highlight_language = "none"  # of indented blocks: commands
-suppress_warnings = ["toc.empty_glob"]  # a page that is not written yet
 
 html_theme = "furo"
 html_title = "Groupwise"

@@ -19,6 +19,7 @@ SITE = ROOT / "build" / "docs"
 PAGES = sorted(SITE.rglob("*.html"))
 # What a browser loads by itself, as against what a reader may follow.
 LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "embed": "src", "link": "href"}
+FOLLOWED = {"canonical", "next", "prev", "index", "search"}  # of <link>: where a reader may go
 
 
 class Page(HTMLParser):
@@ -34,7 +35,7 @@ class Page(HTMLParser):
         self.places |= {found["id"], found["name"]}
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
-        elif LOADED.get(tag) in found and found["rel"] not in ("canonical", "next", "prev"):
+        elif LOADED.get(tag) in found and found["rel"] not in FOLLOWED:
             self.loads.append(found[LOADED[tag]])
 
 
