@@ -125,6 +125,9 @@ def _report(options: argparse.Namespace) -> int:
     for run in options.run:
         if not (run / "manifest.json").is_file():
             raise InputError(f"{run}: expected a run folder with a manifest.json")
+        if (run / "report").is_dir() and not any((run / part).is_dir() for part in ("cells", "evaluations")):
+            words = "its records (cells/, evaluations/) are not here, and without them its report would be lost"
+            raise InputError(f"{run}: {words}; expected a run folder with records")
     summaries = []
     for run in options.run:
         try:
