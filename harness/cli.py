@@ -15,6 +15,7 @@ from groupwise.harness.diversity import command as diversity
 from groupwise.harness.errors import InputError, printable
 from groupwise.harness.evaluation import command as evaluation
 from groupwise.harness.gate import command as gate
+from groupwise.harness.init import command as init
 from groupwise.harness.plan import command as plan
 from groupwise.harness.verify import commands as verify
 from groupwise.verifiers.base import Unavailable
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_command(commands)
     gate.add_command(commands)
     plan.add_command(commands)
+    init.add_command(commands)
     verify.add_commands(commands)
 
     for name, words in (
@@ -123,6 +125,9 @@ def _report(options: argparse.Namespace) -> int:
     for run in options.run:
         if not (run / "manifest.json").is_file():
             raise InputError(f"{run}: expected a run folder with a manifest.json")
+        if (run / "report").is_dir() and not any((run / part).is_dir() for part in ("cells", "evaluations")):
+            words = "its records (cells/, evaluations/) are not here, and without them its report would be lost"
+            raise InputError(f"{run}: {words}; expected a run folder with records")
     summaries = []
     for run in options.run:
         try:

@@ -172,3 +172,14 @@ def test_reconstructions_are_called_that_in_the_list(capsys: pytest.CaptureFixtu
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "reconstruction" in lines["gcpo_cooperative"]
     assert "reconstruction" not in lines["grpo"]
+
+
+def test_a_report_without_its_records_is_not_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Committed results keep the report alone: an empty one must not take its place."""
+    results = Path(__file__).resolve().parents[2] / "results" / "quickstart"
+    (tmp_path / "report").mkdir()
+    for name in ("manifest.json", "report/report.md"):
+        (tmp_path / name).write_bytes((results / name).read_bytes())
+    assert main(["report", str(tmp_path)]) == 2
+    assert "its records (cells/, evaluations/) are not here" in capsys.readouterr().err
+    assert (tmp_path / "report" / "report.md").read_bytes() == (results / "report" / "report.md").read_bytes()

@@ -1,0 +1,1 @@
+"""``groupwise init``: a folder to start from."""
