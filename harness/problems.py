@@ -7,6 +7,7 @@ from pathlib import Path
 
 from groupwise.harness.experiment import Experiment, load_problems
 from groupwise.harness.records import dumps, write_text
+from groupwise.harness.sums import seal
 from groupwise.tasks.base import Problem
 
 FOLDER = "problems"
@@ -22,6 +23,7 @@ def write_tasks(folder: Path, problems: Mapping[str, Iterable[Problem]]) -> None
     (folder / FOLDER).mkdir()
     for task, every in problems.items():
         write_text(folder / FOLDER / f"{task}.jsonl", "".join(f"{line}\n" for line in _lines(every)))
+    seal(folder / FOLDER)
 
 
 def _lines(problems: Iterable[Problem]) -> Iterable[str]:

@@ -6,18 +6,24 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
-from groupwise.harness.errors import InputError
+from groupwise.harness.determinism import GIVEN, promised
+from groupwise.harness.errors import UNWRITABLE, InputError
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.problems import write_problems
 from groupwise.harness.records import read_json, write_json, write_text
+from groupwise.harness.report.checks import RecordError, check_sums
 from groupwise.harness.requirements import check_installed, check_rewards
+from groupwise.harness.sums import seal
+from groupwise.harness.sums import write_json as write_noted
 from groupwise.harness.worker import Unit
 
 
@@ -62,21 +68,31 @@ def run(
         "cells": [],
         "recipes": {label: _recipe(experiment, label) for label in experiment.algorithms},
         "overlap": overlaps(experiment, data_dir),
+        "determinism": promised(experiment.compute.device, experiment.engine.name, GIVEN),
         "provenance": provenance(experiment, model, data_dir),
     }
     if folder.exists():
+        with _readable():
+            check_sums(folder, cells=False)
         _same_experiment(folder, manifest)
     place = RunPlace(folder, model_folder, data_dir)
     with executors.opened(executor, address, experiment, place) as crew:
         if not folder.exists():
             _make(folder, manifest, text, experiment, data_dir)
         with _locked(folder):
-            failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
-            _close(folder, manifest, experiment, failures)
+            try:
+                failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
+                _close(folder, manifest, experiment, failures)
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                words = "what is done is kept, and --resume goes on from there"
+                raise RunFailed(f"{folder}: cannot be written: {error.strerror}; {words}") from error
             from groupwise.harness.report.write import write_report
 
             if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
-                write_report(folder)
+                with _readable():
+                    write_report(folder)
     if failures:
         first, reason = next(iter(failures.items()))
         raise RunFailed(f"{folder}: {len(failures)} of {len(_units(experiment))} units failed; {first}: {reason}")
@@ -126,6 +142,7 @@ def _make(folder: Path, manifest: dict[str, Any], text: str, experiment: Experim
         write_text(fresh / "experiment.toml", text)
         write_json(fresh / "manifest.json", manifest)
         write_problems(fresh, experiment, data_dir)
+        seal(fresh)
         fresh.rename(folder)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -168,7 +185,16 @@ def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failu
                 "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,
             })  # fmt: skip
     status = "failed" if failures else "done"
-    write_json(folder / "manifest.json", {**manifest, "status": status, "cells": cells})
+    write_noted(folder / "manifest.json", {**manifest, "status": status, "cells": cells})
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Records that cannot be read are bad input."""
+    try:
+        yield
+    except RecordError as error:
+        raise InputError(str(error)) from error
 
 
 class _locked:
@@ -178,10 +204,14 @@ class _locked:
         self.folder = folder
 
     def __enter__(self) -> None:
-        self.file = (self.folder / ".lock").open("w")
+        try:
+            self.file = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self.file.close()
             raise InputError(f"{self.folder}: another process is at work on this run") from error
 
     def __exit__(self, *_: object) -> None:

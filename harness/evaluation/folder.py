@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import UNWRITABLE, InputError
 from groupwise.harness.evaluation.grading import Unit
 from groupwise.harness.evaluation.store import Stored
 from groupwise.harness.layout import cell_name
 from groupwise.harness.records import dumps, write_json
+from groupwise.harness.sums import seal_tree
 from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
 
 LOCK = ".lock"
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class Fresh:
@@ -117,4 +116,6 @@ def manifest_of(name: str, experiment: Mapping[str, Any], provenance: Mapping[st
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """The last of the records: with it all of them get their checksums."""
     write_json(folder / "manifest.json", manifest)
+    seal_tree(folder)

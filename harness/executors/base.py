@@ -28,11 +28,12 @@ Job = Callable[[], Any]  # picklable, and what it returns, too
 
 @dataclass(frozen=True)
 class Progress:
-    """A job has made some rollouts; ``restored`` ones were found on disk."""
+    """A job has made some rollouts; ``restored`` ones were found on disk. ``words``: a line for the user."""
 
     job: str
     rollouts: int
     restored: bool
+    words: str = ""
 
 
 @dataclass(frozen=True)
