@@ -39,7 +39,7 @@ def evaluate(
     partial = path.with_name(path.name + ".partial")
     if not replicas.decided(lambda: _is_there(path, partial, progress)):
         per_batch = max(1, engine.rows // samples) * replicas.world
-        mark, done = replicas.decided(lambda: _whole_batches(partial))
+        mark, done = replicas.decided(lambda: _whole_batches(partial, progress))
         log = replicas.log(partial, mark)
         progress(done, restored=True)
         for start in range(done // samples, len(problems), per_batch):
@@ -79,16 +79,18 @@ def _is_there(path: Path, partial: Path, progress: Callable[..., None]) -> bool:
     return False
 
 
-def _whole_batches(path: Path) -> tuple[Mark, int]:
+def _whole_batches(path: Path, progress: Callable[..., None]) -> tuple[Mark, int]:
     """How far the batches go that a killed evaluation finished, and their rows; a damaged one and all after it are
     made again."""
     size, crc = START
     rows = 0
     if path.exists():
         with path.open("rb") as file:
-            for line in file:
+            for number, line in enumerate(file, start=1):
                 batch = unsealed(line)
                 if batch is None:
+                    if line.endswith(b"\n"):  # a torn one is what any kill leaves
+                        progress(0, words=f"{path}, line {number}: {DAMAGED}; made again from there")
                     break
                 size, crc, rows = size + len(line), crc32(line, crc), rows + len(batch)
     return (size, crc), rows

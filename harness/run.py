@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
 from groupwise.harness.determinism import GIVEN, promised
 from groupwise.harness.errors import UNWRITABLE, InputError
+from groupwise.harness.evaluation.folder import Fresh
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.problems import write_problems
@@ -136,17 +135,12 @@ def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
 
 def _make(folder: Path, manifest: dict[str, Any], text: str, experiment: Experiment, data_dir: Path | None) -> None:
     """The folder appears with its manifest and problems in it, or not at all."""
-    fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
-    try:
-        fresh.mkdir(parents=True)
-        write_text(fresh / "experiment.toml", text)
-        write_json(fresh / "manifest.json", manifest)
-        write_problems(fresh, experiment, data_dir)
-        seal(fresh)
-        fresh.rename(folder)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise InputError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
+    with Fresh(folder) as fresh:
+        write_text(fresh.folder / "experiment.toml", text)
+        write_json(fresh.folder / "manifest.json", manifest)
+        write_problems(fresh.folder, experiment, data_dir)
+        seal(fresh.folder)
+        fresh.publish()
 
 
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:

@@ -28,8 +28,8 @@ Notes = dict[str, list[str]]  # digests by file name: two while a file is being 
 
 def place(temporary: Path, path: Path) -> None:
     """Put a finished file where it belongs, its digest noted. One that is there stays sound until it is replaced."""
-    notes, _ = _notes(path.parent)
-    before = notes.get(path.name, []) if path.exists() else []
+    notes = _there(path.parent)
+    before = notes.get(path.name, [])
     fresh = digest(temporary, sync=True)
     _write(path.parent, notes | {path.name: sorted({fresh, *before})})
     temporary.replace(path)
@@ -44,14 +44,12 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 def note(path: Path) -> None:
     """Note a file that was finished where it is."""
-    notes, _ = _notes(path.parent)
-    _write(path.parent, notes | {path.name: [digest(path, sync=True)]})
+    _write(path.parent, _there(path.parent) | {path.name: [digest(path, sync=True)]})
 
 
 def forget(path: Path) -> None:
     """Take back the note of a file that is about to go."""
-    notes, _ = _notes(path.parent)
-    _write(path.parent, {name: digests for name, digests in notes.items() if name != path.name})
+    _write(path.parent, {name: digests for name, digests in _there(path.parent).items() if name != path.name})
 
 
 def seal(folder: Path) -> None:
@@ -113,6 +111,11 @@ def _notes(folder: Path) -> tuple[Notes, bool]:
         if match and Path(match[2]).name == match[2]:
             notes.setdefault(match[2], []).append(match[1])
     return notes, lines[-1] == "" and all(found)
+
+
+def _there(folder: Path) -> Notes:
+    """The digests of files that are there; a kill may have left the note of one that is still to come."""
+    return {name: digests for name, digests in _notes(folder)[0].items() if (folder / name).exists()}
 
 
 def _write(folder: Path, notes: Notes) -> None:

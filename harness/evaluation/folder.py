@@ -1,4 +1,4 @@
-"""The folder of an evaluation, in the form of a run folder: it appears whole, with its report, or not at all."""
+"""Folders that appear whole or not at all, and what is in that of an evaluation, which has the form of a run folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fresh:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"{self.place}: another process is at work on this evaluation") from None
+                raise InputError(f"{self.place}: another process is making it") from None
             for leftover in self.folder.iterdir():
                 if leftover.name != LOCK:
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -84,7 +84,8 @@ def attempt(name: str, job: Job) -> Ended:
 
 def in_words(error: BaseException) -> str:
     """An error as one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    words = "memory ran out" if isinstance(error, MemoryError) and not str(error) else str(error)
+    return f"{type(error).__name__}: {words}".splitlines()[0]
 
 
 def worker_environment(threads: int) -> dict[str, str]:
