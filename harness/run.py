@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from groupwise.harness.errors import UNWRITABLE, InputError
 from groupwise.harness.evaluation.folder import Fresh
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
-from groupwise.harness.problems import write_problems
-from groupwise.harness.records import read_json, write_json, write_text
+from groupwise.harness.problems import FOLDER as PROBLEMS
+from groupwise.harness.problems import text_of, write_problems
+from groupwise.harness.records import document, read_json, write_json, write_text
 from groupwise.harness.report.checks import RecordError, check_sums
 from groupwise.harness.requirements import check_installed, check_rewards
-from groupwise.harness.sums import seal
+from groupwise.harness.sums import DAMAGED, changed, mend, seal
 from groupwise.harness.sums import write_json as write_noted
 from groupwise.harness.worker import Unit
 
@@ -71,6 +73,7 @@ def run(
         "provenance": provenance(experiment, model, data_dir),
     }
     if folder.exists():
+        _mend(folder, manifest, text, experiment, data_dir)
         with _readable():
             check_sums(folder, cells=False)
         _same_experiment(folder, manifest)
@@ -81,7 +84,7 @@ def run(
         with _locked(folder):
             try:
                 failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
-                _close(folder, manifest, experiment, failures)
+                write_noted(folder / "manifest.json", _closed(folder, manifest, experiment, failures))
             except OSError as error:
                 if error.errno not in UNWRITABLE:
                     raise
@@ -143,6 +146,22 @@ def _make(folder: Path, manifest: dict[str, Any], text: str, experiment: Experim
         fresh.publish()
 
 
+def _mend(folder: Path, manifest: dict[str, Any], text: str, experiment: Experiment, data_dir: Path | None) -> None:
+    """Write anew what changed on the disk of that by which a run is known: this command would write the same bytes."""
+    damaged = [file for place in (folder, folder / PROBLEMS) for file in changed(place)]
+    for file in damaged:
+        tables = [table for table in experiment.evaluation.tasks if file == folder / PROBLEMS / f"{table.name}.jsonl"]
+        texts = [text_of(experiments.load_problems(table, data_dir)) for table in tables]
+        if file == folder / "experiment.toml":
+            texts = [text]
+        elif file == folder / "manifest.json":
+            texts = [document(manifest)]
+            with suppress(OSError, ValueError):  # a ledger that is damaged, too
+                texts.append(document(_closed(folder, manifest, experiment, {})))
+        if mend(file, texts):
+            print(f"groupwise: {file}: {DAMAGED}; written anew", file=sys.stderr)
+
+
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse to resume with another experiment, code, model or data: cells would be of two kinds."""
     before = read_json(folder / "manifest.json")
@@ -168,7 +187,9 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
 
 
-def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]) -> None:
+def _closed(
+    folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]
+) -> dict[str, Any]:
     """The manifest of a finished run, with every cell's status and ledger."""
     cells = []
     for unit in _units(experiment):
@@ -179,7 +200,7 @@ def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failu
                 "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,
             })  # fmt: skip
     status = "failed" if failures else "done"
-    write_noted(folder / "manifest.json", {**manifest, "status": status, "cells": cells})
+    return {**manifest, "status": status, "cells": cells}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ MADE_AGAIN = [
     "evaluations/grpo-seed3/final/pick_one.jsonl", "evaluations/grpo-seed3/curve-00000008/word_arithmetic.jsonl",
     "evaluations/base-seed3/final/word_arithmetic.jsonl", "warm_start/model.safetensors",
 ]  # fmt: skip
-REFUSED = ["manifest.json", "experiment.toml", "problems/pick_one.jsonl"]
+KNOWN_BY = ["manifest.json", "experiment.toml", "problems/pick_one.jsonl"]
 
 
 def interrupted(bench: Bench, whole: Whole, out: Path, name: str, skip: int = 0) -> None:
@@ -67,17 +67,22 @@ def test_a_flipped_bit_in_a_finished_run_is_named_and_what_it_hit_is_made_again(
         assert not [name for _, name in ended.events if "grpo-seed3" in name], "the rest is used as it is"
 
 
-@pytest.mark.parametrize("file", REFUSED, ids=str)
-def test_a_flipped_bit_in_what_a_run_is_known_by_is_refused(
+@pytest.mark.parametrize("file", KNOWN_BY)
+def test_what_a_run_is_known_by_is_written_anew_by_the_same_command_and_by_no_other(
     file: str, bench: Bench, whole: Whole, tmp_path: Path
 ) -> None:
     out = copied(whole.folder, tmp_path / "run")
     flip(out / file, 7)
+    if file == "manifest.json":  # of the others a resumed run knows that they are not its own
+        other = bench.groupwise(tmp_path, *run(out, "--set", "train.learning_rate=1"))
+        assert other.code == 2
+        assert other.said.count("\n") == 1
+        assert f"{out / file}: {DAMAGED}" in other.said
+        assert other.events == []
     ended = bench.groupwise(tmp_path, *run(out))
-    assert ended.code == 2
-    assert ended.said.count("\n") == 1
-    assert f"{out / file}: {DAMAGED}" in ended.said
-    assert ended.events == []
+    assert ended.code == 0, ended.said
+    assert f"{out / file}: {DAMAGED}; written anew" in unwrapped(ended.said)
+    assert_same(out, whole.records)
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "diversity"])
