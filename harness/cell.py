@@ -150,9 +150,9 @@ def _damaged(run: Path, name: str) -> list[Path]:
 def _undo(experiment: Experiment, run: Path, name: str, damaged: Sequence[Path]) -> None:
     """Remove a cell and its damaged evaluations; all of them where training again gives other policies."""
     evaluations = run / "evaluations" / name
-    for place in {file.parent for file in damaged} if repeatable(experiment) else {evaluations}:
-        if place.is_relative_to(evaluations):
-            shutil.rmtree(place, ignore_errors=True)
+    for made in {file.parent for file in damaged} if repeatable(experiment) else {evaluations}:
+        if made.is_relative_to(evaluations):
+            shutil.rmtree(made, ignore_errors=True)
     # The ledger, which says that it is done, goes first: what a kill leaves is then a cell to be done.
     (run / "cells" / name / "ledger.json").unlink(missing_ok=True)
     shutil.rmtree(run / "cells" / name, ignore_errors=True)
@@ -209,6 +209,8 @@ class Training:
         self.steps_log, self.rollouts_log = (
             self.cell.replicas.log(path, marks[name]) for name, path in self.logs.items()
         )
+        for path in self.logs.values() if self.cell.replicas.writes else ():
+            forget(path)
         ledger = self.cell.ledger
         self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
         batch = self.config.problems_per_batch
@@ -299,7 +301,7 @@ class Training:
         self._drop_curve_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
         self.cell.engine.synchronise(self.cell.model)
-        return {name: tuple(mark) for name, mark in state["logs"].items()}
+        return {name: (size, crc) for name, (size, crc) in state["logs"].items()}
 
     def _drop_curve_beyond(self) -> None:
         """Evaluations made after the checkpoint are of policies that do not come again, unless all is deterministic."""

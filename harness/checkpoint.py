@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from groupwise.harness.policy import Policy
-from groupwise.harness.records import holds, read_json, write_json
-from groupwise.harness.sums import NAME, DAMAGED, changed, seal
+from groupwise.harness.records import Mark, holds, read_json, write_json
+from groupwise.harness.sums import DAMAGED, NAME, changed, seal
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -42,9 +42,7 @@ def save(folder: Path, policy: Policy, state: dict[str, Any]) -> None:
     fresh.rename(folder)
 
 
-def load(
-    folder: Path, policy: Policy, logs: Mapping[str, Path], say: Callable[[str], None]
-) -> dict[str, Any] | None:
+def load(folder: Path, policy: Policy, logs: Mapping[str, Path], say: Callable[[str], None]) -> dict[str, Any] | None:
     """Restore the policy from the newest checkpoint that is sound, and whose ``logs`` still hold what it saw of them.
 
     Returns the state saved with it; None, and no checkpoint is left, where there is none. ``say`` is told of every
@@ -89,8 +87,8 @@ def _wrong(place: Path, logs: Mapping[str, Path]) -> Path | None:
         return place / NAME
     if files := changed(place):
         return files[0]
-    marks = read_json(place / "state.json")["logs"]
-    return next((path for name, path in logs.items() if not holds(path, tuple(marks[name]))), None)
+    marks: dict[str, Mark] = read_json(place / "state.json")["logs"]
+    return next((path for name, path in logs.items() if not holds(path, marks[name])), None)
 
 
 def _restored(folder: Path, policy: Policy) -> dict[str, Any]:

@@ -159,9 +159,7 @@ def _buckets(parameters: Sequence[Any]) -> Iterator[list[Any]]:
         yield bucket
 
 
-def launch(
-    compute: ComputeConfig, job: Callable[[Replicas], None], report: Callable[..., None] | None
-) -> None:
+def launch(compute: ComputeConfig, job: Callable[[Replicas], None], report: Callable[..., None] | None) -> None:
     """Run ``job`` (picklable) on ``compute.replicas`` processes of this machine and wait for them.
 
     ``report`` is told what rank 0 reports. Raises ReplicaFailed, with no rank left alive, when one of them fails.

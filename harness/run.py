@@ -187,9 +187,7 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
 
 
-def _closed(
-    folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]
-) -> dict[str, Any]:
+def _closed(folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]) -> dict[str, Any]:
     """The manifest of a finished run, with every cell's status and ledger."""
     cells = []
     for unit in _units(experiment):

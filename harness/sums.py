@@ -48,8 +48,10 @@ def note(path: Path) -> None:
 
 
 def forget(path: Path) -> None:
-    """Take back the note of a file that is about to go."""
-    _write(path.parent, {name: digests for name, digests in _there(path.parent).items() if name != path.name})
+    """Take back the note, if any, of a file that is about to change or to go."""
+    notes = _there(path.parent)
+    if notes.pop(path.name, None):
+        _write(path.parent, notes)
 
 
 def seal(folder: Path) -> None:

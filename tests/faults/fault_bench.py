@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ NOT_COMPARED = {"timings.jsonl", ".lock"}
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg",
+    # Another user's command asks git about this checkout, too.
+    "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
 }  # fmt: skip
 
 
@@ -73,7 +76,7 @@ class Bench:
 
     scratch: Path
     server: subprocess.Popen[str] = field(init=False)
-    threads: int = field(init=False)
+    threads: list[str] = field(init=False)
     kills: int = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +104,8 @@ class Bench:
     def groupwise(self, root: Path, *arguments: object, traces: bool = False, **fate: Any) -> Ended:
         """A command, to its end. ``traces``: units may fail, and then it is printed where."""
         said, told = self.scratch / "said", self.scratch / "told"
+        said.write_text("", encoding="utf-8")  # it may be killed before it opens them
+        told.write_text("", encoding="utf-8")
         job = Job([str(one) for one in arguments], str(root), str(said), str(told), **fate)
         answer = self._ask(asdict(job))
         events = json.loads(told.read_text(encoding="utf-8") or "[]")
@@ -140,7 +145,7 @@ def spread(first: int, last: int, parts: int, seed: int) -> list[int]:
     """A number from each of so many equal parts of [first, last]."""
     chance = random.Random(seed)
     edges = [first + (last + 1 - first) * part // parts for part in range(parts + 1)]
-    return [chance.randrange(low, max(low + 1, high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [chance.randrange(low, max(low + 1, high)) for low, high in pairwise(edges)]
 
 
 def copied(folder: Path, place: Path) -> Path:

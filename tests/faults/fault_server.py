@@ -202,7 +202,8 @@ def warm() -> None:
 
 if __name__ == "__main__":
     warm()
-    print(json.dumps({"threads": len(os.listdir("/proc/self/task"))}), flush=True)
+    threads = [Path(f"/proc/self/task/{one}/comm").read_text().strip() for one in os.listdir("/proc/self/task")]
+    print(json.dumps({"threads": threads}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if "end" in asked:  # a command that was stopped

@@ -73,9 +73,7 @@ def test_an_evaluation_on_a_disk_that_fills_up_keeps_what_is_stored(disk: Path, 
     assert records(disk) == before
 
 
-def test_a_report_that_does_not_fit_leaves_the_one_before(
-    disk: Path, bench: Bench, whole: Whole
-) -> None:
+def test_a_report_that_does_not_fit_leaves_the_one_before(disk: Path, bench: Bench, whole: Whole) -> None:
     out = copied(whole.folder, disk / "run")
     assert bench.groupwise(disk, "report", out, report="short").code == 0
     before = records(out)

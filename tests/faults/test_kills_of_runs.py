@@ -19,7 +19,7 @@ SINGLE, MOMENTS, COMPACTIONS, CHAIN = 16, 6, 6, 8
 
 
 def test_the_server_forks_without_threads(bench: Bench) -> None:
-    assert bench.threads == 1
+    assert len(set(bench.threads) - {"jemalloc_bg_thd"}) == 1  # Arrow's allocator knows about forks
 
 
 def test_a_run_writes_what_the_kills_are_to_meet(whole: Whole) -> None:

@@ -38,8 +38,8 @@ def test_a_folder_that_is_being_made_is_made_by_one(bench: Bench, whole: Whole, 
 
 
 def test_an_evaluation_at_work_keeps_others_out_until_it_is_killed(bench: Bench, tmp_path: Path) -> None:
-    command = ["evaluate", "--model", "embedded", "--task", "write_sum", "--problems", 4, "--samples", 2, "--threads", 1,
-               "--store", tmp_path / "store", "--out", tmp_path / "evaluation"]  # fmt: skip
+    command = ["evaluate", "--model", "embedded", "--task", "write_sum", "--problems", 4, "--samples", 2,
+               "--threads", 1, "--store", tmp_path / "store", "--out", tmp_path / "evaluation"]  # fmt: skip
     owner = bench.groupwise(tmp_path, *command, strike=("stop", 6))
     assert owner.stopped is not None
     second = bench.groupwise(tmp_path, *command)

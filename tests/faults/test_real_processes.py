@@ -12,7 +12,7 @@ from pathlib import Path
 from fault_bench import ONE_THREAD, Bench, assert_same, records, run
 
 PATIENCE = 300.0
-SEEDS = ("--set", "seeds=[3,4]")
+SEEDS = ("--set", "seeds=[3,4]", "--set", "budget.total=96")  # long enough to be met while it trains
 
 
 def started(out: Path, processes: int, hash_seed: int) -> subprocess.Popen[str]:

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.harness.records import START, Log, dumps, holds, read_json, read_lines, sealed, unsealed, whole_lines, write_json
+from groupwise.harness.records import (
+    START,
+    Log,
+    dumps,
+    holds,
+    read_json,
+    read_lines,
+    sealed,
+    unsealed,
+    whole_lines,
+    write_json,
+)
 
 
 def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
