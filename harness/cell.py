@@ -26,7 +26,7 @@ from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
-from groupwise.harness.loading import ends_of, load_model
+from groupwise.harness.loading import ends_of, load_model, load_tokenizer
 from groupwise.harness.policy import Policy
 from groupwise.harness.records import START, Mark, dumps, read_lines
 from groupwise.harness.replicas import ALONE, Replicas
@@ -51,6 +51,7 @@ class Cell:
         self.experiment = experiment
         self.replicas = replicas
         self.run = run.folder
+        self.source = run.model
         self.label = label
         self.seed = seed
         self.data_dir = run.data_dir
@@ -168,7 +169,8 @@ def _keep_weights(cell: Cell, folder: Path) -> None:
         save_weights(cell.model, fresh, model.name, model.revision)
     else:
         save_weights(cell.model, fresh, os.path.relpath(cell.run / WARM_START, folder))
-    cell.tokenizer.save_pretrained(fresh)
+    # Not the one at work: whether it has encoded anything since it was loaded shows in its files.
+    load_tokenizer(cell.source).save_pretrained(fresh)
     seal(fresh)
     fresh.rename(folder)
 

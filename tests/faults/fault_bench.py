@@ -136,7 +136,8 @@ def assert_same(folder: Path, other: dict[str, bytes], told: object = "") -> Non
     """The same files with the same bytes, and nothing beside the folder that was left behind."""
     ours = records(folder)
     assert ours.keys() == other.keys(), told
-    assert [name for name in ours if ours[name] != other[name]] == [], told
+    different = [name for name in ours if ours[name] != other[name]]
+    assert different == [], (different, told)
     left = [path.name for path in folder.parent.iterdir() if path.name.startswith(f".{folder.name}")]
     assert left == [], told
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas
 import pytest
 from fault_bench import TINY, Bench, Whole, assert_same, copied, records, run
 
@@ -42,8 +43,8 @@ def last_line(said: str) -> str:
     return said.splitlines()[-1]
 
 
-# The weights of the start, the first checkpoint, the second one beside it, and almost all there is to write.
-@pytest.mark.parametrize("size", ["2m", "10m", "20m", "27m"])
+# No room for the weights of the start, for the first checkpoint, for the second one beside it.
+@pytest.mark.parametrize("size", ["2m", "10m", "20m"])
 def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_room(
     size: str, disk: Path, bench: Bench, whole: Whole
 ) -> None:
@@ -135,9 +136,9 @@ def test_a_file_system_that_is_read_only(disk: Path, bench: Bench, whole: Whole)
 
 def test_a_folder_of_somebody_else(bench: Bench, whole: Whole) -> None:
     """Root may write everywhere, so the command gives its rights up; anybody else takes them from the folder."""
-    code = Path(groupwise.harness.__file__).resolve()
-    if os.geteuid() == 0 and not all(place.stat().st_mode & 0o001 for place in code.parents):
-        pytest.skip(f"other users cannot read {code.parent}")
+    code = [Path(file).resolve() for file in (groupwise.harness.__file__, os.__file__, pandas.__file__)]
+    if os.geteuid() == 0 and not all(place.stat().st_mode & 0o001 for file in code for place in file.parents):
+        pytest.skip(f"other users cannot read {' or '.join(str(file.parent) for file in code)}")
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "place"
         out = copied(whole.folder, place / "run")

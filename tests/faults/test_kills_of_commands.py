@@ -10,7 +10,7 @@ import pytest
 from fault_bench import KILLED, Bench, Whole, assert_same, copied, records, spread
 
 SEED = int(os.environ.get("GROUPWISE_FAULT_SEED", "20"))
-EVALUATIONS, REPORTS, CHAIN = 8, 7, 4
+EVALUATIONS, REPORTS, CHAIN = 7, 6, 4
 
 
 def evaluation(folder: Path) -> list[object]:

@@ -15,7 +15,7 @@ import pytest
 from fault_bench import KILLED, Bench, Whole, assert_same, copied, run, spread
 
 SEED = int(os.environ.get("GROUPWISE_FAULT_SEED", "20"))
-SINGLE, MOMENTS, COMPACTIONS, CHAIN = 16, 6, 6, 8
+SINGLE, MOMENTS, COMPACTIONS, CHAIN = 14, 4, 5, 7
 
 
 def test_the_server_forks_without_threads(bench: Bench) -> None:

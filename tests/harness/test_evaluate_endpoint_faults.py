@@ -20,7 +20,7 @@ from groupwise.harness.report import write
 PROBLEMS, SAMPLES = 6, 4
 ALL = PROBLEMS * SAMPLES
 GOOD = 7  # answers before it goes wrong for good
-TIMEOUT = 0.4
+TIMEOUT = {"slow": 2.0}  # seconds for an answer; 60 for the others, so that a busy machine is no fault
 
 Fault = Callable[[Handler], None]
 
@@ -40,7 +40,7 @@ FAULTS: dict[str, Fault] = {
     "another shape": lambda handler: handler.send(200, {"choices": [{"message": 7}]}),
     "truncated": truncated,
     "nothing": lambda handler: handler.drop(),
-    "slow": lambda handler: time.sleep(4 * TIMEOUT),
+    "slow": lambda handler: time.sleep(2 * TIMEOUT["slow"]),
 }
 
 
@@ -48,6 +48,9 @@ FAULTS: dict[str, Fault] = {
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A healthy one; nobody waits between two attempts, but the clock moves on as if."""
     clock = FakeClock()
+    waits = clock.wait
+    # Three waits of every thread, and the endpoint counts as down: none of them takes any time.
+    monkeypatch.setattr(clock, "wait", lambda seconds, stop: waits(10 * seconds, stop))
     monkeypatch.setattr(Clock, "now", lambda _: clock.now())
     monkeypatch.setattr(Clock, "wait", lambda _, seconds, stop: clock.wait(seconds, stop))
     monkeypatch.setattr(Clock, "jitter", lambda _, most: most)
@@ -57,11 +60,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield one
 
 
-def ask(server: Server, folder: Path, out: str) -> int:
+def ask(server: Server, folder: Path, out: str, fault: str = "") -> int:
     return evaluate(
         "--engine", "openai", "--base-url", server.url, "--model", MODEL, "--task", "write_sum", "--problems", PROBLEMS,
-        "--samples", SAMPLES, "--threads", 1, "--concurrency", 4, "--timeout", TIMEOUT, "--store", folder / "store",
-        "--out", folder / out,
+        "--samples", SAMPLES, "--threads", 1, "--concurrency", 4, "--timeout", TIMEOUT.get(fault, 60.0),
+        "--store", folder / "store", "--out", folder / out,
     )  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def test_a_fault_that_passes_leaves_no_trace(name: str, server: Server, tmp_path
         FAULTS[name](handler) if number % 5 == 1 else healthy(handler, body, number)
 
     server.on_post = answer
-    assert ask(server, tmp_path, "out") == 0
+    assert ask(server, tmp_path, "out", name) == 0
     assert len(server.asked) > ALL, "some were asked again"
     assert rows(tmp_path / "out") == before
     assert set(stored(tmp_path).values()) == {1}
@@ -113,7 +116,7 @@ def test_a_fault_that_stays_is_one_line_and_loses_nothing(
 
     server.on_post = answer
     capsys.readouterr()
-    assert ask(server, tmp_path, "out") == 1
+    assert ask(server, tmp_path, "out", name) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"groupwise: --model {MODEL}: openai: {server.url}")
     assert f"({GOOD} rollouts were generated and are stored; the same command goes on from here)" in line
