@@ -20,18 +20,20 @@ from groupwise.harness import checkpoint
 from groupwise.harness.adapters import add_lora
 from groupwise.harness.adapters import save as save_weights
 from groupwise.harness.budget import BudgetExceeded, Ledger
+from groupwise.harness.determinism import repeatable
 from groupwise.harness.engines.make import make_engine
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
-from groupwise.harness.loading import ends_of, load_model
+from groupwise.harness.loading import ends_of, load_model, load_tokenizer
 from groupwise.harness.policy import Policy
-from groupwise.harness.records import dumps, read_lines, write_json
+from groupwise.harness.records import START, Mark, dumps, read_lines
 from groupwise.harness.replicas import ALONE, Replicas
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
 from groupwise.harness.statistics.wording import count_grams, repetition
+from groupwise.harness.sums import DAMAGED, changed, forget, note, place, seal, write_json
 from groupwise.harness.update import UpdateResult, reference_scores, scheduled, update
 from groupwise.harness.warmstart import pad_of
 from groupwise.tasks.base import Problem
@@ -49,6 +51,7 @@ class Cell:
         self.experiment = experiment
         self.replicas = replicas
         self.run = run.folder
+        self.source = run.model
         self.label = label
         self.seed = seed
         self.data_dir = run.data_dir
@@ -70,7 +73,7 @@ class Cell:
     @property
     def deterministic(self) -> bool:
         """Whether training again from a checkpoint gives the same policies again."""
-        return self.experiment.compute.device == "cpu" and self.experiment.engine.name == "transformers"
+        return repeatable(self.experiment)
 
     @property
     def evaluations(self) -> Path:
@@ -118,9 +121,14 @@ def run_cell(
     folder = run.folder / "cells" / cell_name(label, seed)
     ledger_file = folder / "ledger.json"
     if replicas.decided(ledger_file.exists):
+        damaged = replicas.decided(lambda: _damaged(run.folder, folder.name))
+        if not damaged:
+            if replicas.writes:
+                _finish(folder)
+            return
+        progress(0, words=f"{damaged[0]}: {DAMAGED}; the cell is done again")
         if replicas.writes:
-            _finish(folder)
-        return
+            _undo(experiment, run.folder, folder.name, damaged)
     cell = Cell(experiment, run, label, seed, progress, replicas)
     with closing(cell.engine):
         Training(cell, experiment.algorithm(label), folder).run()
@@ -133,6 +141,24 @@ def run_cell(
     _finish(folder)
 
 
+def _damaged(run: Path, name: str) -> list[Path]:
+    """The files of a finished cell, and of its evaluations, that are not what was written."""
+    folder = run / "cells" / name
+    places = [folder, folder / "model", *sorted((run / "evaluations" / name).glob("*"))]
+    return [file for place in places for file in changed(place) if file.exists()]
+
+
+def _undo(experiment: Experiment, run: Path, name: str, damaged: Sequence[Path]) -> None:
+    """Remove a cell and its damaged evaluations; all of them where training again gives other policies."""
+    evaluations = run / "evaluations" / name
+    for made in {file.parent for file in damaged} if repeatable(experiment) else {evaluations}:
+        if made.is_relative_to(evaluations):
+            shutil.rmtree(made, ignore_errors=True)
+    # The ledger, which says that it is done, goes first: what a kill leaves is then a cell to be done.
+    (run / "cells" / name / "ledger.json").unlink(missing_ok=True)
+    shutil.rmtree(run / "cells" / name, ignore_errors=True)
+
+
 def _keep_weights(cell: Cell, folder: Path) -> None:
     """Save the trained model whole or not at all: a kill in the middle leaves no half a file in ``folder``."""
     fresh = folder.with_name(folder.name + ".new")
@@ -143,7 +169,9 @@ def _keep_weights(cell: Cell, folder: Path) -> None:
         save_weights(cell.model, fresh, model.name, model.revision)
     else:
         save_weights(cell.model, fresh, os.path.relpath(cell.run / WARM_START, folder))
-    cell.tokenizer.save_pretrained(fresh)
+    # Not the one at work: whether it has encoded anything since it was loaded shows in its files.
+    load_tokenizer(cell.source).save_pretrained(fresh)
+    seal(fresh)
     fresh.rename(folder)
 
 
@@ -154,6 +182,7 @@ class Training:
         self.cell = cell
         self.algorithm = algorithm
         self.folder = folder
+        self.logs = {name: folder / f"{name}.jsonl" for name in ("steps", "rollouts")}
         self.config = cell.experiment.train
         levers = cell.experiment.compute.levers
         self.policy = Policy(cell.model, cell.pad, cell.dtype, self.config.weight_decay, levers, cell.replicas)
@@ -178,9 +207,12 @@ class Training:
 
     def run(self) -> None:
         """Train until the next batch would not fit the budget."""
-        sizes = self._restore()
-        self.steps_log = self.cell.replicas.log(self.folder / "steps.jsonl", sizes["steps"])
-        self.rollouts_log = self.cell.replicas.log(self.folder / "rollouts.jsonl", sizes["rollouts"])
+        marks = self._restore()
+        self.steps_log, self.rollouts_log = (
+            self.cell.replicas.log(path, marks[name]) for name, path in self.logs.items()
+        )
+        for path in self.logs.values() if self.cell.replicas.writes else ():
+            forget(path)
         ledger = self.cell.ledger
         self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
         batch = self.config.problems_per_batch
@@ -194,6 +226,8 @@ class Training:
         self._save()
         self.steps_log.close()
         self.rollouts_log.close()
+        for path in self.logs.values() if self.cell.replicas.writes else ():
+            note(path)
 
     def _one_batch(self, problems: Sequence[Problem]) -> None:
         ledger = self.cell.ledger
@@ -248,25 +282,28 @@ class Training:
             "curve_done": self.curve_done,
             "curve_at": self.curve_at,
             "algorithm": self.algorithm.state_dict(),
-            "sizes": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
+            "logs": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
         }
         self.cell.replicas.check_same("weights", self.policy.trainable.values())
         if self.cell.replicas.writes:
             checkpoint.save(self.folder / "checkpoint", self.policy, state)
 
-    def _restore(self) -> dict[str, int]:
-        state = self.cell.replicas.in_turn(lambda: checkpoint.load(self.folder / "checkpoint", self.policy))
+    def _restore(self) -> dict[str, Mark]:
+        def say(words: str) -> None:
+            self.cell.progress(0, words=words)
+
+        place = self.folder / "checkpoint"
+        state = self.cell.replicas.in_turn(lambda: checkpoint.load(place, self.policy, self.logs, say))
         if state is None:
             self._drop_curve_beyond()
-            return {"steps": 0, "rollouts": 0}
+            return dict.fromkeys(self.logs, START)
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
         self._drop_curve_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
         self.cell.engine.synchronise(self.cell.model)
-        sizes: dict[str, int] = state["sizes"]
-        return sizes
+        return {name: (size, crc) for name, (size, crc) in state["logs"].items()}
 
     def _drop_curve_beyond(self) -> None:
         """Evaluations made after the checkpoint are of policies that do not come again, unless all is deterministic."""
@@ -322,7 +359,7 @@ def _finish(folder: Path) -> None:
         table["components"] = table["components"].map(dumps)
         temporary = folder / "rollouts.parquet.tmp"
         table.to_parquet(temporary, index=False)
-        temporary.replace(folder / "rollouts.parquet")
+        place(temporary, folder / "rollouts.parquet")
+        forget(log)
         log.unlink()
-    for name in ("checkpoint", "checkpoint.old", "checkpoint.new"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    checkpoint.remove(folder / "checkpoint")

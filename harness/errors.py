@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
+# What a file system says when it takes no more: nothing of ours is at fault, and what is there stays.
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+
 
 class InputError(Exception):
     """Bad input. The message names the file and the key, and says what was expected."""

@@ -172,13 +172,19 @@ def load_model(folder: str, weights: Path | None = None) -> tuple[PreTrainedMode
     """The model in ``folder`` in float32 and its tokenizer. ``weights``: a folder to read the weights from
     instead (a warm start), with the same architecture and tokenizer. Of an adapter's folder: the base model with the
     adapter in its weights. Raises InputError when an adapter does not fit its base."""
-    from transformers import AutoTokenizer
-
     _quiet()
     model = _whole_model(str(weights or folder))
     model.eval()  # dropout would make the sampled and the trained policy two policies
+    return model, load_tokenizer(folder)
+
+
+def load_tokenizer(folder: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in ``folder``; of an adapter's folder that has none, its base's."""
+    from transformers import AutoTokenizer
+
     own = not adapters.is_adapter(folder) or (Path(folder) / "tokenizer_config.json").exists()
-    return model, AutoTokenizer.from_pretrained(folder if own else whole_folder(folder))
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder if own else whole_folder(folder))
+    return tokenizer
 
 
 def _whole_model(folder: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from groupwise.harness.experiment import Experiment, load_problems
 from groupwise.harness.records import dumps, write_text
+from groupwise.harness.sums import seal
 from groupwise.tasks.base import Problem
 
 FOLDER = "problems"
@@ -21,7 +22,13 @@ def write_tasks(folder: Path, problems: Mapping[str, Iterable[Problem]]) -> None
     """The same of problems by the name of their task."""
     (folder / FOLDER).mkdir()
     for task, every in problems.items():
-        write_text(folder / FOLDER / f"{task}.jsonl", "".join(f"{line}\n" for line in _lines(every)))
+        write_text(folder / FOLDER / f"{task}.jsonl", text_of(every))
+    seal(folder / FOLDER)
+
+
+def text_of(problems: Iterable[Problem]) -> str:
+    """The content of ``TASK.jsonl``."""
+    return "".join(f"{line}\n" for line in _lines(problems))
 
 
 def _lines(problems: Iterable[Problem]) -> Iterable[str]:

@@ -24,7 +24,7 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from groupwise.harness.records import Log
+from groupwise.harness.records import START, Log, Mark
 
 if TYPE_CHECKING:
     from groupwise.harness.experiment import ComputeConfig
@@ -75,9 +75,9 @@ class Replicas:
         found: list[T] = gather_object(list(mine))
         return found
 
-    def log(self, path: Path, size: int) -> Log | Unwritten:
+    def log(self, path: Path, mark: Mark) -> Log | Unwritten:
         """A log that rank 0 writes."""
-        return Log(path, size) if self.writes else Unwritten()
+        return Log(path, mark) if self.writes else Unwritten()
 
     def decided(self, decide: Callable[[], T]) -> T:
         """What rank 0 finds (on the disk that it alone writes to), on every rank; it waits for all."""
@@ -139,9 +139,9 @@ class Unwritten:
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Nothing is kept."""
 
-    def sync(self) -> int:
+    def sync(self) -> Mark:
         """No bytes."""
-        return 0
+        return START
 
     def close(self) -> None:
         """Nothing to close."""
@@ -159,9 +159,7 @@ def _buckets(parameters: Sequence[Any]) -> Iterator[list[Any]]:
         yield bucket
 
 
-def launch(
-    compute: ComputeConfig, job: Callable[[Replicas], None], report: Callable[[str, int, bool], None] | None
-) -> None:
+def launch(compute: ComputeConfig, job: Callable[[Replicas], None], report: Callable[..., None] | None) -> None:
     """Run ``job`` (picklable) on ``compute.replicas`` processes of this machine and wait for them.
 
     ``report`` is told what rank 0 reports. Raises ReplicaFailed, with no rank left alive, when one of them fails.
@@ -186,7 +184,7 @@ def launch(
             rank.process.join()
 
 
-def _bury(ranks: Sequence[_Rank], report: Callable[[str, int, bool], None] | None) -> None:
+def _bury(ranks: Sequence[_Rank], report: Callable[..., None] | None) -> None:
     """Raises ReplicaFailed for the rank that failed first: the others fail next, because they miss it.
 
     One that was killed says nothing, so it goes before those that complain.
@@ -227,7 +225,7 @@ class _Rank:
     def failed(self) -> bool:
         return self.reason is not None or (self.over and self.process.exitcode != 0)
 
-    def listen(self, report: Callable[[str, int, bool], None] | None) -> None:
+    def listen(self, report: Callable[..., None] | None) -> None:
         """Hear everything it said so far, and whether it is gone."""
         self.over = self.over or not self.process.is_alive()  # before the pipe, or its last words would be missed
         try:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
-from groupwise.harness.errors import InputError
+from groupwise.harness.determinism import GIVEN, promised
+from groupwise.harness.errors import UNWRITABLE, InputError
+from groupwise.harness.evaluation.folder import Fresh
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
-from groupwise.harness.problems import write_problems
-from groupwise.harness.records import read_json, write_json, write_text
+from groupwise.harness.problems import FOLDER as PROBLEMS
+from groupwise.harness.problems import text_of, write_problems
+from groupwise.harness.records import document, read_json, write_json, write_text
+from groupwise.harness.report.checks import RecordError, check_sums
 from groupwise.harness.requirements import check_installed, check_rewards
+from groupwise.harness.sums import DAMAGED, changed, mend, seal
+from groupwise.harness.sums import write_json as write_noted
 from groupwise.harness.worker import Unit
 
 
@@ -62,21 +69,32 @@ def run(
         "cells": [],
         "recipes": {label: _recipe(experiment, label) for label in experiment.algorithms},
         "overlap": overlaps(experiment, data_dir),
+        "determinism": promised(experiment.compute.device, experiment.engine.name, GIVEN),
         "provenance": provenance(experiment, model, data_dir),
     }
     if folder.exists():
+        _mend(folder, manifest, text, experiment, data_dir)
+        with _readable():
+            check_sums(folder, cells=False)
         _same_experiment(folder, manifest)
     place = RunPlace(folder, model_folder, data_dir)
     with executors.opened(executor, address, experiment, place) as crew:
         if not folder.exists():
             _make(folder, manifest, text, experiment, data_dir)
         with _locked(folder):
-            failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
-            _close(folder, manifest, experiment, failures)
+            try:
+                failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
+                write_noted(folder / "manifest.json", _closed(folder, manifest, experiment, failures))
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+                words = "what is done is kept, and --resume goes on from there"
+                raise RunFailed(f"{folder}: cannot be written: {error.strerror}; {words}") from error
             from groupwise.harness.report.write import write_report
 
             if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
-                write_report(folder)
+                with _readable():
+                    write_report(folder)
     if failures:
         first, reason = next(iter(failures.items()))
         raise RunFailed(f"{folder}: {len(failures)} of {len(_units(experiment))} units failed; {first}: {reason}")
@@ -120,16 +138,28 @@ def _recipe(experiment: Experiment, label: str) -> dict[str, Any]:
 
 def _make(folder: Path, manifest: dict[str, Any], text: str, experiment: Experiment, data_dir: Path | None) -> None:
     """The folder appears with its manifest and problems in it, or not at all."""
-    fresh = folder.with_name(f".{folder.name}.new-{os.getpid()}")
-    try:
-        fresh.mkdir(parents=True)
-        write_text(fresh / "experiment.toml", text)
-        write_json(fresh / "manifest.json", manifest)
-        write_problems(fresh, experiment, data_dir)
-        fresh.rename(folder)
-    except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise InputError(f"{folder}: cannot make the run folder: {error.strerror or error}") from error
+    with Fresh(folder) as fresh:
+        write_text(fresh.folder / "experiment.toml", text)
+        write_json(fresh.folder / "manifest.json", manifest)
+        write_problems(fresh.folder, experiment, data_dir)
+        seal(fresh.folder)
+        fresh.publish()
+
+
+def _mend(folder: Path, manifest: dict[str, Any], text: str, experiment: Experiment, data_dir: Path | None) -> None:
+    """Write anew what changed on the disk of that by which a run is known: this command would write the same bytes."""
+    damaged = [file for place in (folder, folder / PROBLEMS) for file in changed(place)]
+    for file in damaged:
+        tables = [table for table in experiment.evaluation.tasks if file == folder / PROBLEMS / f"{table.name}.jsonl"]
+        texts = [text_of(experiments.load_problems(table, data_dir)) for table in tables]
+        if file == folder / "experiment.toml":
+            texts = [text]
+        elif file == folder / "manifest.json":
+            texts = [document(manifest)]
+            with suppress(OSError, ValueError):  # a ledger that is damaged, too
+                texts.append(document(_closed(folder, manifest, experiment, {})))
+        if mend(file, texts):
+            print(f"groupwise: {file}: {DAMAGED}; written anew", file=sys.stderr)
 
 
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
@@ -157,7 +187,7 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, inner in data.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
 
 
-def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]) -> None:
+def _closed(folder: Path, manifest: dict[str, Any], experiment: Experiment, failures: dict[str, str]) -> dict[str, Any]:
     """The manifest of a finished run, with every cell's status and ledger."""
     cells = []
     for unit in _units(experiment):
@@ -168,7 +198,16 @@ def _close(folder: Path, manifest: dict[str, Any], experiment: Experiment, failu
                 "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,
             })  # fmt: skip
     status = "failed" if failures else "done"
-    write_json(folder / "manifest.json", {**manifest, "status": status, "cells": cells})
+    return {**manifest, "status": status, "cells": cells}
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Records that cannot be read are bad input."""
+    try:
+        yield
+    except RecordError as error:
+        raise InputError(str(error)) from error
 
 
 class _locked:
@@ -178,10 +217,14 @@ class _locked:
         self.folder = folder
 
     def __enter__(self) -> None:
-        self.file = (self.folder / ".lock").open("w")
+        try:
+            self.file = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self.file.close()
             raise InputError(f"{self.folder}: another process is at work on this run") from error
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from groupwise.algorithms.base import Rollout
+from groupwise.harness.determinism import repeatable
+from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.loading import load_model
 from groupwise.harness.microbatches import micro_batches
@@ -17,6 +19,7 @@ from groupwise.harness.policy import Policy
 from groupwise.harness.records import write_json
 from groupwise.harness.sampler import Reader
 from groupwise.harness.seeds import generator
+from groupwise.harness.sums import DAMAGED, changed, seal
 from groupwise.tasks.base import Problem
 
 LOSSES = "losses.json"
@@ -32,8 +35,16 @@ def warm_start(
     Batches walk through seeded permutations of the problems; the learning rate falls linearly to zero.
     """
     config = experiment.warm_start
-    if config is None or folder.exists():
+    if config is None:
         return
+    if folder.exists():
+        damaged = changed(folder)
+        if not damaged:
+            return
+        if not repeatable(experiment):
+            raise InputError(f"{damaged[0]}: {DAMAGED}; another warm start would be another model: expected a new run")
+        progress(0, words=f"{damaged[0]}: {DAMAGED}; the warm start is done again")
+        shutil.rmtree(folder)
     model, tokenizer = load_model(source)
     model.to(experiment.compute.device)  # type: ignore[arg-type]
     dtype = getattr(torch, experiment.model.dtype)
@@ -50,6 +61,7 @@ def warm_start(
     shutil.rmtree(fresh, ignore_errors=True)  # of a run that was killed while it saved
     model.save_pretrained(fresh)
     write_json(fresh / LOSSES, {"losses": losses})
+    seal(fresh)
     fresh.rename(folder)
 
 

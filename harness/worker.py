@@ -14,7 +14,7 @@ from groupwise.harness.experiment import Experiment, load_problems
 from groupwise.harness.layout import WARM_START, RunPlace
 from groupwise.harness.replicas import ALONE, Replicas, launch
 
-Report = Callable[[str, int, bool], None]  # unit, rollouts, whether they were found on disk
+Report = Callable[..., None]  # unit, rollouts, whether they were found on disk, a line for the user ("" for none)
 
 _report: Report | None = None
 _one_at_a_time = threading.Lock()
@@ -87,9 +87,9 @@ def _work(unit: Unit, experiment: Experiment, run: RunPlace, replicas: Replicas 
 
 
 def _reporter(unit: Unit) -> Callable[..., None]:
-    def report(rollouts: int, restored: bool = False) -> None:
-        if rollouts and _report is not None:
+    def report(rollouts: int, restored: bool = False, words: str = "") -> None:
+        if (rollouts or words) and _report is not None:
             with _one_at_a_time:  # an engine may report from its threads
-                _report(unit.name, rollouts, restored)
+                _report(unit.name, rollouts, restored, words)
 
     return report

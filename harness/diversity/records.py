@@ -16,7 +16,7 @@ import pyarrow.parquet as parquet
 from groupwise.harness.errors import InputError
 from groupwise.harness.jsontext import check_text
 from groupwise.harness.layout import BASE, cell_name
-from groupwise.harness.report.checks import name_of, number, read_manifest, section_of, shown, whole
+from groupwise.harness.report.checks import check_sums, name_of, number, read_manifest, section_of, shown, whole
 from groupwise.harness.report.read import FINAL
 from groupwise.harness.report.rows import read_lines
 from groupwise.harness.report.texts import SETTINGS, digest
@@ -88,6 +88,7 @@ def _check(place: str, row: Mapping[str, Any]) -> str | None:
 
 def read_texts(folder: Path) -> Texts:
     """What there is to measure. Raises RecordError or InputError when it is no run, or has no final evaluation."""
+    check_sums(folder)
     manifest = read_manifest(folder / "manifest.json")
     experiment = manifest["experiment"]
     labels, seeds = (BASE, *experiment[section_of(manifest)]), tuple(dict.fromkeys(experiment["seeds"]))

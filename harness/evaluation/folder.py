@@ -1,8 +1,7 @@
-"""The folder of an evaluation, in the form of a run folder: it appears whole, with its report, or not at all."""
+"""Folders that appear whole or not at all, and what is in that of an evaluation, which has the form of a run folder."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import UNWRITABLE, InputError
 from groupwise.harness.evaluation.grading import Unit
 from groupwise.harness.evaluation.store import Stored
 from groupwise.harness.layout import cell_name
 from groupwise.harness.records import dumps, write_json
+from groupwise.harness.sums import seal_tree
 from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
 
 LOCK = ".lock"
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class Fresh:
@@ -41,7 +40,7 @@ class Fresh:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(f"{self.place}: another process is at work on this evaluation") from None
+                raise InputError(f"{self.place}: another process is making it") from None
             for leftover in self.folder.iterdir():
                 if leftover.name != LOCK:
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -117,4 +116,6 @@ def manifest_of(name: str, experiment: Mapping[str, Any], provenance: Mapping[st
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """The last of the records: with it all of them get their checksums."""
     write_json(folder / "manifest.json", manifest)
+    seal_tree(folder)

@@ -17,7 +17,7 @@ from groupwise.harness.experiment import TaskConfig
 from groupwise.harness.problems import FOLDER
 from groupwise.harness.progress import Display
 from groupwise.harness.provenance import graded_by, surroundings
-from groupwise.harness.report.checks import RecordError, read_manifest
+from groupwise.harness.report.checks import RecordError, check_sums, read_manifest
 from groupwise.harness.report.rows import read_lines
 from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
@@ -35,6 +35,7 @@ def rescore(options: argparse.Namespace) -> Path:
     if place.exists():
         raise InputError(f"{place}: exists already; choose another --out")
     try:
+        check_sums(run)
         manifest = read_manifest(run / "manifest.json")
         verifiers = verifiers_of(run, manifest)
         problems = {task: kept_problems(run / FOLDER / f"{task}.jsonl") for task in verifiers}

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from groupwise.harness.determinism import GIVEN_EVALUATION, promised
 from groupwise.harness.engines.contract import EngineError, NeverError
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.folder import Fresh, manifest_of, write_manifest, write_rows, write_unit
@@ -24,6 +25,7 @@ from groupwise.harness.problems import write_tasks
 from groupwise.harness.progress import Display
 from groupwise.harness.provenance import surroundings, task
 from groupwise.harness.records import read_json
+from groupwise.harness.report.checks import RecordError, check_sums
 from groupwise.tasks import data
 from groupwise.verifiers.base import Unavailable
 
@@ -65,8 +67,10 @@ def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
     place: Path = options.out or Path("runs") / _default_name(plan, experiment)
     provenance = {**surroundings(), "engine": options.engine, "tasks": _tasks(plan),
                   "data": {"accepted": data.accepted()}}  # fmt: skip
-    manifest = manifest_of(place.name, experiment, provenance)
+    promise = promised(options.device, options.engine, GIVEN_EVALUATION)
+    manifest = manifest_of(place.name, experiment, provenance, determinism=promise)
     if place.exists():
+        _check_sums(place)
         _same_evaluation(place, manifest)
         return place, None
     with Fresh(place) as fresh:
@@ -188,6 +192,14 @@ def _default_name(plan: Plan, experiment: Mapping[str, Any]) -> str:
 
 def _few(names: Sequence[str]) -> str:
     return "-".join([*names[:NAMED], *([f"and_{len(names) - NAMED}_more"] if len(names) > NAMED else [])])
+
+
+def _check_sums(place: Path) -> None:
+    """Raises InputError for a record that changed after it was written."""
+    try:
+        check_sums(place)
+    except RecordError as error:
+        raise InputError(f"{error}; choose another --out to make it again from the stored rollouts") from error
 
 
 def _same_evaluation(place: Path, manifest: Mapping[str, Any]) -> None:

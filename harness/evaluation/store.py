@@ -22,7 +22,7 @@ from typing import Any, Self
 from zlib import crc32
 
 from groupwise.harness.errors import InputError
-from groupwise.harness.records import dumps, write_json
+from groupwise.harness.records import dumps, whole_lines, write_json
 from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import plain_text
 
@@ -97,7 +97,7 @@ class Store:
             self._take_lock()
             write_json(self.folder / ABOUT, self.about)
             self._file = self.path.open("ab")
-            whole = _end_of_last_line(self.path)
+            whole = whole_lines(self.path)
             if whole < self._file.tell():
                 self._file.truncate(whole)
         except OSError as error:
@@ -176,17 +176,3 @@ def _rows(line: bytes) -> list[dict[str, Any]] | None:
         return None
     rows: list[dict[str, Any]] = json.loads(match[2])
     return rows
-
-
-def _end_of_last_line(path: Path) -> int:
-    """Size of the file without a torn last line, read backwards: a store may be large."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 65536)
-            file.seek(start)
-            place = file.read(end - start).rfind(b"\n")
-            if place >= 0:
-                return start + place + 1
-            end = start
-    return 0

@@ -6,6 +6,7 @@ and times, and the manifest of a run is the same whichever made it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from groupwise.harness.executors.slots import divide
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import RunPlace
 from groupwise.harness.progress import Display
-from groupwise.harness.records import dumps
+from groupwise.harness.records import dumps, whole_lines
 from groupwise.harness.worker import Unit
 
 NAMES = ("local", "ray")
@@ -49,7 +50,10 @@ def work(
     The warm start goes first and alone, because every other unit starts from it.
     """
     failures: dict[str, str] = {}
-    with Display(sizes) as display, (place.folder / "timings.jsonl").open("a", encoding="utf-8") as timings:
+    times = place.folder / "timings.jsonl"
+    if times.exists():  # a kill may have torn its last line
+        os.truncate(times, whole_lines(times))
+    with Display(sizes) as display, times.open("a", encoding="utf-8") as timings:
         for first in (True, False):
             stage = [unit.name for unit in units if (unit.kind == "warm_start") == first]
             if failures:
@@ -58,6 +62,8 @@ def work(
             for event in crew.run(jobs, alone=first):
                 if not isinstance(event, Ended):
                     display.advance(event.job, event.rollouts, event.restored)
+                    if event.words:
+                        display.say(f"{event.job}: {event.words}")
                     continue
                 if event.reason is None:
                     row = {

@@ -32,11 +32,12 @@ Job = Callable[[], Any]  # picklable, and what it returns, too
 
 @dataclass(frozen=True)
 class Progress:
-    """A job has made some rollouts; ``restored`` ones were found on disk."""
+    """A job has made some rollouts; ``restored`` ones were found on disk. ``words``: a line for the user."""
 
     job: str
     rollouts: int
     restored: bool
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def attempt(name: str, job: Job) -> Ended:
 
 def in_words(error: BaseException) -> str:
     """An error as one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    words = "memory ran out" if isinstance(error, MemoryError) and not str(error) else str(error)
+    return f"{type(error).__name__}: {words}".splitlines()[0]
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -87,13 +87,13 @@ class Reports:
     """An actor that passes progress from the workers to the display."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[str, int, bool]] = []
+        self.rows: list[tuple[str, int, bool, str]] = []
 
     def put(self, *row: Any) -> None:
         """Note a row of ``Progress``."""
         self.rows.append(row)
 
-    def take(self) -> list[tuple[str, int, bool]]:
+    def take(self) -> list[tuple[str, int, bool, str]]:
         """The rows since the last call."""
         rows, self.rows = self.rows, []
         return rows

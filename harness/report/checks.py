@@ -13,16 +13,30 @@ from typing import Any
 
 from groupwise.harness.jsontext import check_text, loads
 from groupwise.harness.layout import BASE, EVALUATION, SCHEMA_VERSION
+from groupwise.harness.sums import DAMAGED, NAME, RECORDS, changed
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 LARGEST = 2**53  # counts beyond it are no whole numbers as floats any more
 SEEDS = 2**63
+WAY_OUT = f"`run --resume` makes a cell's records again; to take it as it is, remove its line from {NAME} beside it"
 LEDGER_LINES = ("final", "draft", "discarded", "evaluation", "reference")
 LEDGER_COUNTS = ("charged", "budget", "optimizer_steps", "trained_tokens", "verifier_calls")
 
 
 class RecordError(ValueError):
     """A record cannot be read. The message names file, line and what was expected."""
+
+
+def check_sums(run: Path, *, cells: bool = True) -> None:
+    """Raises RecordError for the first record of a run that is not what was written, if its checksum was noted.
+
+    cells: with the records of cells and evaluations.
+    """
+    inside = ("cells/*", "evaluations/*/*") if cells else ()
+    for folder in (run, run / "problems", *sorted(place for pattern in inside for place in run.glob(pattern))):
+        for file in changed(folder, RECORDS):
+            if file.exists():
+                raise RecordError(f"{file}: {DAMAGED}; {WAY_OUT}")
 
 
 def read_text(path: Path) -> str:

@@ -22,6 +22,7 @@ from groupwise.harness.report.checks import (
     check_ledger,
     check_metadata,
     check_steps,
+    check_sums,
     name_of,
     read_manifest,
     read_object,
@@ -116,6 +117,7 @@ def read_run(folder: Path, *, curves: bool = True) -> Run:
 
     curves: with the evaluations during training, and the completions of some problems.
     """
+    check_sums(folder)
     manifest = read_manifest(folder / "manifest.json")
     running, experiment = manifest.get("status") == "running", manifest["experiment"]
     labels, seeds = tuple(experiment[section_of(manifest)]), tuple(dict.fromkeys(experiment["seeds"]))

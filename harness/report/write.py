@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 
+from groupwise.harness.errors import InputError
 from groupwise.harness.report.figures import Picture, pictures
 from groupwise.harness.report.findings import missing, sentences
 from groupwise.harness.report.formats import csv_files, latex, markdown, plain, terminal
 from groupwise.harness.report.html.page import page
 from groupwise.harness.report.html.samples import read_examples
-from groupwise.harness.report.read import read_object, read_run
+from groupwise.harness.report.read import Run, read_object, read_run
 from groupwise.harness.report.rows import RecordError
 from groupwise.harness.report.summary import Summary, summarize
 from groupwise.harness.report.tables import all_tables, evaluated
@@ -39,16 +44,27 @@ def write_report(run_dir: Path) -> Path:
     """Write RUN/report/ and return its path. The same records give the same bytes.
 
     The folder appears at once: it is built beside the old one and then takes its place. A run that is not finished
-    gets a report of what there is, with a list of what is missing. Raises RecordError on unreadable records.
+    gets a report of what there is, with a list of what is missing. Raises RecordError on unreadable records,
+    InputError where it cannot be written; the report that was there is left then.
     """
     run = read_run(Path(run_dir))
     summary = summarize(run)
-    place, fresh, old = (run.folder / name for name in (PLACE, ".report.new", ".report.old"))
+    drawn = list(pictures(summary, run.steps))
+    fresh = run.folder / ".report.new"
+    try:
+        with _alone(run.folder):
+            return _written(run, summary, drawn, fresh)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise InputError(f"{run.folder / PLACE}: cannot be written: {error.strerror or error}") from error
+
+
+def _written(run: Run, summary: Summary, drawn: Sequence[Picture], fresh: Path) -> Path:
+    place, old = run.folder / PLACE, run.folder / ".report.old"
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     (fresh / "figures").mkdir(parents=True)
     (fresh / "tables").mkdir()
-    drawn = list(pictures(summary, run.steps))
     for picture in drawn:
         for kind, data in picture.files.items():
             (fresh / "figures" / f"{picture.name}.{kind}").write_bytes(data)
@@ -65,6 +81,18 @@ def write_report(run_dir: Path) -> Path:
     fresh.rename(place)
     shutil.rmtree(old, ignore_errors=True)
     return place
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time writes the report of a run; a second one waits. The lock dies with its owner."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks of folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def print_report(run_dir: Path, console: Console | None = None) -> None:

@@ -54,9 +54,9 @@ def test_cells_that_raise_or_are_killed_take_no_other_down(undisturbed: Path, tm
     (out / "timings.jsonl").unlink()
     for label in ("dapo", "grpo", "gcpo_contrastive"):
         shutil.rmtree(out / "cells" / f"{label}-seed3")
-    broken = out / "cells" / "dapo-seed3" / "checkpoint"
-    broken.mkdir(parents=True)
-    (broken / "state.safetensors").write_bytes(b"flipped bytes")
+    broken = out / "cells" / "dapo-seed3" / "checkpoint.new"
+    broken.parent.mkdir()
+    broken.write_bytes(b"a file where a folder is to be")
     process = started(out, "--resume", "--executor", "ray", variables=VARIABLES)
     steps = "cells/grpo-seed3/steps.jsonl"
     wait_for(steps, out, process)
@@ -69,10 +69,10 @@ def test_cells_that_raise_or_are_killed_take_no_other_down(undisturbed: Path, tm
     cells = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["cells"]
     assert {cell["label"]: cell["status"].partition(":")[0] for cell in cells} == {
         "grpo": "its process died in the middle of the work, as one does when memory runs out",
-        "dapo": "SafetensorError",
+        "dapo": "FileExistsError",
         "gcpo_contrastive": "done",
     }
-    shutil.rmtree(broken)
+    broken.unlink()
     assert main(command(out, "--resume")) == 0  # goes on with another executor
     assert executors_of(out)["grpo seed 3"] == executors_of(out)["dapo seed 3"] == "local"
     assert_same(out, undisturbed)

@@ -49,7 +49,7 @@ def test_curve_evaluations_of_a_policy_that_does_not_come_again_are_made_again(
     one = training(tmp_path, "grpo")
     state: dict[str, Any] = {
         "ledger": one.cell.ledger.to_dict(), "cursor": 0, "draws": {}, "step": 1, "curve_done": 1, "curve_at": 8,
-        "algorithm": one.algorithm.state_dict(), "sizes": {"steps": 0, "rollouts": 0},
+        "algorithm": one.algorithm.state_dict(), "logs": {"steps": [0, 0], "rollouts": [0, 0]},
     }  # fmt: skip
     monkeypatch.setattr("groupwise.harness.checkpoint.load", lambda *_: state if saved else None)
     experiment = one.cell.experiment

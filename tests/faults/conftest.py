@@ -1,0 +1,26 @@
+"""One warm server for all commands of a session, and the undisturbed run that every disturbed one has to equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fault_bench import Bench, Whole, records, run
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    pytest.importorskip("torch", reason="needs torch")
+    pytest.importorskip("transformers", reason="needs transformers")
+    bench = Bench(tmp_path_factory.mktemp("said"))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="session")
+def whole(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The tiny run, without a report."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    ended = bench.groupwise(out.parent, *run(out))
+    assert ended.code == 0, ended.said
+    return Whole(out, records(out), ended.events)

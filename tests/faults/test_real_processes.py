@@ -1,0 +1,100 @@
+"""The command as users start it, with workers of its own: a worker is killed, then the parent, and all is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from fault_bench import ONE_THREAD, Bench, assert_same, records, run
+
+PATIENCE = 300.0
+SEEDS = ("--set", "seeds=[3,4]", "--set", "budget.total=96")  # long enough to be met while it trains
+
+
+def started(out: Path, processes: int, hash_seed: int) -> subprocess.Popen[str]:
+    """In a process group of its own; its hash seed, and so the order of sets, is another each time."""
+    more = [*SEEDS, "--set", f"compute.processes={processes}"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "groupwise.harness.cli", *map(str, run(out, *more))], text=True,
+        env={**os.environ, **ONE_THREAD, "PYTHONHASHSEED": str(hash_seed)}, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def workers(parent: int) -> set[int]:
+    """The processes that it started, and that are alive."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            state, ppid = (place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
+        except OSError:  # it ended meanwhile
+            continue
+        if int(ppid) == parent and state not in "ZX":
+            found.add(int(place.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def holders(file: Path) -> set[int]:
+    """The processes that have the file open."""
+    found = set()
+    for place in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if place.readlink() == file:
+                found.add(int(place.parent.parent.name))
+        except OSError:  # it ended meanwhile, or is somebody else's
+            continue
+    return found
+
+
+def until_held(file: Path, process: subprocess.Popen[str]) -> int:
+    """The worker that writes the file."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "it ended before the moment came"
+        if file.exists() and (found := holders(file) - {process.pid}):
+            return found.pop()
+    raise AssertionError(f"{file} was not written within {PATIENCE} s")
+
+
+def test_a_worker_and_the_parent_are_killed(bench: Bench, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    # The number of processes stands in the manifest; it changes nothing else.
+    assert bench.groupwise(whole, *run(whole / "run", *SEEDS, "--set", "compute.processes=1")).code == 0
+    out = tmp_path / "killed" / "run"
+    out.parent.mkdir()
+
+    process = started(out, processes=2, hash_seed=1)
+    os.kill(until_held(out / "cells/grpo-seed3/steps.jsonl", process), signal.SIGKILL)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == (
+        f"groupwise: {out}: 1 of 5 units failed; grpo seed 3: killed by signal 9, which is what the system does when "
+        "memory runs out"
+    )
+    assert (out / "cells" / "grpo-seed4" / "ledger.json").exists(), "the other cell went on"
+
+    process = started(out, processes=1, hash_seed=2)
+    until_held(out / "cells/grpo-seed3/steps.jsonl", process)
+    left = workers(process.pid)
+    assert left
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + PATIENCE
+    while any(map(alive, left)):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.01)
+
+    assert bench.groupwise(out.parent, *run(out, *SEEDS, "--set", "compute.processes=1")).code == 0
+    assert_same(out, records(whole / "run"))
