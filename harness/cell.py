@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from groupwise.algorithms.base import Algorithm, Group
@@ -20,6 +19,7 @@ from groupwise.harness import checkpoint
 from groupwise.harness.adapters import add_lora
 from groupwise.harness.adapters import save as save_weights
 from groupwise.harness.budget import BudgetExceeded, Ledger
+from groupwise.harness.compaction import compact
 from groupwise.harness.engines.make import make_engine
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
@@ -27,7 +27,7 @@ from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
 from groupwise.harness.loading import ends_of, load_model
 from groupwise.harness.policy import Policy
-from groupwise.harness.records import dumps, read_lines, write_json
+from groupwise.harness.records import write_json
 from groupwise.harness.replicas import ALONE, Replicas
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
@@ -318,11 +318,6 @@ def _finish(folder: Path) -> None:
     """Turn the finished rollout log into parquet and drop the checkpoint. Safe to repeat after a kill."""
     log = folder / "rollouts.jsonl"
     if log.exists():
-        table = pd.DataFrame(read_lines(log))
-        table["components"] = table["components"].map(dumps)
-        temporary = folder / "rollouts.parquet.tmp"
-        table.to_parquet(temporary, index=False)
-        temporary.replace(folder / "rollouts.parquet")
-        log.unlink()
+        compact(log, folder / "rollouts.parquet")
     for name in ("checkpoint", "checkpoint.old", "checkpoint.new"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST = 1600  # letters of a message: a path has room in each half of it
+
 
 class InputError(Exception):
     """Bad input. The message names the file and the key, and says what was expected."""
@@ -10,3 +12,9 @@ class InputError(Exception):
 def printable(text: str) -> str:
     """Text that comes from outside, with what a terminal would obey (or hide) written as an escape."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def one_line(error: object) -> str:
+    """What an exception says, for a terminal: one line, cut in the middle where somebody's value makes it endless."""
+    text = printable(str(error))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from groupwise.harness.engines.contract import Engine
-from groupwise.harness.records import read_lines
+from groupwise.harness.records import each_row
 from groupwise.harness.sampler import Asked, Reader, draw, row_of
 from groupwise.tasks.base import Problem
 
@@ -56,14 +56,18 @@ def evaluate(
 
 def _counts(path: Path) -> tuple[int, int]:
     """Rollouts and tokens in a whole evaluation."""
-    rows = read_lines(path)
-    return len(rows), sum(row["tokens"] for row in rows)
+    tokens = [row["tokens"] for row in each_row(path)]
+    return len(tokens), sum(tokens)
 
 
 def _whole_batches(path: Path, rows_per_batch: int) -> tuple[int, int]:
     """Size in bytes, and rows, of the batches that a killed evaluation finished."""
     if not path.exists():
         return 0, 0
-    lines = path.read_bytes().split(b"\n")[:-1]
-    keep = len(lines) // rows_per_batch * rows_per_batch
-    return sum(len(line) + 1 for line in lines[:keep]), keep
+    size, keep, read = 0, 0, 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            read += len(line)
+            if line.endswith(b"\n") and number % rows_per_batch == 0:
+                size, keep = read, number
+    return size, keep

@@ -6,6 +6,7 @@ Each check raises RecordError naming file, line or key, and what was expected.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from groupwise.harness.jsontext import check_text, loads
 from groupwise.harness.layout import BASE, EVALUATION, SCHEMA_VERSION
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,99}")  # a part of file names
 LARGEST = 2**53  # counts beyond it are no whole numbers as floats any more
 SEEDS = 2**63
 LEDGER_LINES = ("final", "draft", "discarded", "evaluation", "reference")
@@ -27,12 +28,25 @@ class RecordError(ValueError):
 
 def read_text(path: Path) -> str:
     """The text of a file, bytes that are no UTF-8 replaced."""
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise RecordError(f"{path}: not found") from None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def check_regular(path: Path) -> None:
+    """Raises RecordError for a pipe or a device under the name of a record: reading it might never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RecordError(f"{path}: cannot be read: not a regular file")
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """Raises RecordError for a path that leads out of the run folder, through a link."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise RecordError(f"{path}: leads out of the run folder")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -111,7 +125,7 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
         yield "experiment.evaluation", f"a table with tasks, got {shown(evaluation)}"
         return
     tasks, ks = evaluation.get("tasks"), evaluation.get("k", [1])
-    if not (isinstance(tasks, list) and tasks and all(map(_named, tasks))):
+    if not (isinstance(tasks, list) and tasks and all(map(_filed, tasks))):
         yield "experiment.evaluation.tasks", f"a list of names, or of tables with one, got {shown(tasks)}"
     if not (isinstance(ks, list) and all(whole(k, 1, SEEDS) for k in ks)):
         yield "experiment.evaluation.k", f"a list of whole numbers from 1, got {shown(ks)}"
@@ -120,6 +134,11 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
 def _named(entry: Any) -> bool:
     name = entry.get("name") if isinstance(entry, dict) else entry
     return isinstance(name, str) and name.isprintable()
+
+
+def _filed(entry: Any) -> bool:
+    """Whether a task has a name that can be a file's: none that leads out of the run folder."""
+    return _named(entry) and re.fullmatch(r"[^./\\][^/\\]{0,99}", name_of(entry)) is not None
 
 
 def name_of(entry: Any) -> str:
@@ -193,5 +212,8 @@ def count(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in a message: short, on one line, without control characters."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # Python writes no integer of that many digits
+        text = "an integer of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

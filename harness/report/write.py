@@ -13,7 +13,7 @@ from groupwise.harness.report.findings import missing, sentences
 from groupwise.harness.report.formats import csv_files, latex, markdown, plain, terminal
 from groupwise.harness.report.html.page import page
 from groupwise.harness.report.html.samples import read_examples
-from groupwise.harness.report.read import read_object, read_run
+from groupwise.harness.report.read import Run, read_object, read_run
 from groupwise.harness.report.rows import RecordError
 from groupwise.harness.report.summary import Summary, summarize
 from groupwise.harness.report.tables import all_tables, evaluated
@@ -45,7 +45,21 @@ def write_report(run_dir: Path) -> Path:
     summary = summarize(run)
     place, fresh, old = (run.folder / name for name in (PLACE, ".report.new", ".report.old"))
     for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _remove(leftover)
+    try:
+        _fill(fresh, run, summary)
+    except BaseException:
+        _remove(fresh)
+        raise
+    if place.exists() or place.is_symlink():
+        place.rename(old)
+    fresh.rename(place)
+    _remove(old)
+    return place
+
+
+def _fill(fresh: Path, run: Run, summary: Summary) -> None:
+    """Write every file of the report into a new folder."""
     (fresh / "figures").mkdir(parents=True)
     (fresh / "tables").mkdir()
     drawn = list(pictures(summary, run.steps))
@@ -60,11 +74,14 @@ def write_report(run_dir: Path) -> Path:
     files["index.html"] = page(summary, drawn, run.manifest, read_examples(run), all_tables(summary))
     for name, content in files.items():
         (fresh / name).write_text(content, encoding="utf-8", newline="\n")
-    if place.exists():
-        place.rename(old)
-    fresh.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-    return place
+
+
+def _remove(path: Path) -> None:
+    """Remove what is there; of a link the link alone, and nothing that it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def print_report(run_dir: Path, console: Console | None = None) -> None:
