@@ -3,7 +3,7 @@
     python tests/benchmarks/million_rollouts.py [--rollouts 1000000] [--folder DIR]
 
 Each part runs in a process of its own, with the code that runs do it with (records, compaction, report), and prints its
-seconds and peak memory. The first is killed with SIGKILL in the middle of a line, some batches after its last checkpoint.
+seconds and peak memory. The first is killed with SIGKILL in the middle of a line, some batches after a checkpoint.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def rollout(number: int) -> Rollout:
     """A rollout of some fifty words."""
     right = number * 2654435761 % 7 < 3
     text = " ".join(WORDS[(number * 31 + k * k) % len(WORDS)] for k in range(40 + number % 21))
-    verdict = Verdict(float(right), str(number % 97), "numeric/answer-is", f"{number % 97} is {'' if right else 'not '}right",
+    reason = f"{number % 97} is {'' if right else 'not '}right"
+    verdict = Verdict(float(right), str(number % 97), "numeric/answer-is", reason,
                       {"format": 1.0, "strict": float(right)})  # fmt: skip
     return Rollout(
         problem_id=f"word_arithmetic/train/{number // 8 % 5000:04d}", index=number // 40000, stage="final",
@@ -66,10 +67,10 @@ def rollout(number: int) -> Rollout:
 def step_row(step: int) -> dict[str, Any]:
     done = (step + 1) * BATCH
     return {
-        "step": step, "rollouts": done, "generated_tokens": done * 60, "reward_mean": 0.4, "loss": 0.01, "grad_norm": 1.0,
-        "lr": 1e-5, "entropy": 1.5, "clip_fraction": 0.0, "kl": None, "signal_share": 0.75,
-        "groups": {"all_right": 1, "all_wrong": 1, "mixed": 6, "unscored": 0}, "length_mean": 60.0, "truncated_share": 0.0,
-        "distinct_answers_mean": 3.0, "dominant_share_mean": 0.5, "repetition_mean": 0.1,
+        "step": step, "rollouts": done, "generated_tokens": done * 60, "reward_mean": 0.4, "loss": 0.01,
+        "grad_norm": 1.0, "lr": 1e-5, "entropy": 1.5, "clip_fraction": 0.0, "kl": None, "signal_share": 0.75,
+        "groups": {"all_right": 1, "all_wrong": 1, "mixed": 6, "unscored": 0}, "length_mean": 60.0,
+        "truncated_share": 0.0, "distinct_answers_mean": 3.0, "dominant_share_mean": 0.5, "repetition_mean": 0.1,
     }  # fmt: skip
 
 

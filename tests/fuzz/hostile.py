@@ -32,8 +32,9 @@ DEEP, HUGE, INFINITE = "@deep@", "@huge@", "@infinite@"  # what `json.dumps` wil
 SPELLED = {DEEP: "[" * 3000 + "]" * 3000, HUGE: "9" * 5000, INFINITE: "1e999"}
 JUNK: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 0.5, 2**53 + 1, 2**63, 10**30, -(10**30), 10**400, 1e308, -1e-320, float("nan"),
-    float("inf"), float("-inf"), DEEP, HUGE, INFINITE, "", " ", "x", "0", "NaN", "\x00", "\ud800", "\u202e\x1b[2J\u2028",
-    "=1+1", "../../x", "/etc/passwd", "con", "a" * 5000, [], {}, [[]], [None], [1, "x"], {"": None}, {"name": 5},
+    float("inf"), float("-inf"), DEEP, HUGE, INFINITE, "", " ", "x", "0", "NaN", "\x00", "\ud800",
+    "\u202e\x1b[2J\u2028", "=1+1", "../../x", "/etc/passwd", "con", "a" * 5000, [], {}, [[]], [None], [1, "x"],
+    {"": None}, {"name": 5},
     {"name": []}, ["x"] * 300, [[[[[[[[[[[[[[[[[[[[[[[[[[[[[["deep"]]]]]]]]]]]]]]]]]]]]]]]]]]]]]],
 )  # fmt: skip
 BYTES = (b"\xef\xbb\xbf", b"\x00", b"\xff\xfe", b"\r\n", b"\n", b"\xed\xa0\x80", b"{", b"]", b'"', b"\\ud800", b"NaN")

@@ -30,7 +30,8 @@ TEXTS = {
     "braces": "{" * MEGABYTE, "parentheses": "(" * 300_000 + ")" * 300_000, "boxes": r"\boxed{" * 100_000,
     "closed boxes": r"\boxed{" * 3000 + "42" + "}" * 3000, "fractions": r"\frac{1}" * 100_000,
     "brackets": "[[" * 200_000 + "]]" * 200_000, "answers": "the answer is " * 70_000, "marks": "#### " * 200_000,
-    "dashes": "-" * MEGABYTE + "42", "commas": "1," * 500_000 + "000", "letters": "A" * MEGABYTE, "words": "A B " * 250_000,
+    "dashes": "-" * MEGABYTE + "42", "commas": "1," * 500_000 + "000", "letters": "A" * MEGABYTE,
+    "words": "A B " * 250_000,
     "options": "(A) " * 250_000, "sums": "1 + " * 250_000 + "1", "equals": "1 = " * 250_000, "lines": "\n" * MEGABYTE,
     "thoughts": "<think>" * 140_000, "closed thoughts": "<think></think>" * 60_000, "dollars": "$" * MEGABYTE,
     "stars": "*" * MEGABYTE, "quotes": "\"'`" * 300_000, "backslashes": "\\" * MEGABYTE, "tables": "|" * MEGABYTE,
@@ -38,8 +39,9 @@ TEXTS = {
     "script": "<script>" * 100_000, "json": '{"a":' * 100_000, "emoji": "\U0001f600" * 250_000,
 }  # fmt: skip
 PIECES = [
-    *"0123456789+-*/^_(){}[]$.,=<>!%|&abAB \n\\\t\x00\u2028\u202e½²∞٤４", r"\frac", r"\boxed{", "the answer is ", "####",
-    "Answer:", "(A)", "**", "<think>", "</think>", "apple", "1e999", "9" * 400, r"\text{", r"\begin{", "\ud800", "```",
+    *"0123456789+-*/^_(){}[]$.,=<>!%|&abAB \n\\\t\x00\u2028\u202e½²∞٤４", r"\frac", r"\boxed{", "the answer is ",
+    "####", "Answer:", "(A)", "**", "<think>", "</think>", "apple", "1e999", "9" * 400, r"\text{", r"\begin{",
+    "\ud800", "```",
 ]  # fmt: skip
 
 

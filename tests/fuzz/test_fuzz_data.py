@@ -131,11 +131,10 @@ def test_rows_of_every_benchmark(task: str, data_dir: Path) -> None:
 def _problems(task: Any, split: str, folder: Path) -> None:
     try:
         found = tasks.problems_of(task, split, folder)
-    except tasks.DataError as error:
-        assert str(error)
-    else:
-        for one in found:
-            json.dumps([one.id, one.prompt, one.answers, one.solution], ensure_ascii=False).encode()
+    except tasks.DataError:  # anything else is a fault
+        return
+    for one in found:
+        json.dumps([one.id, one.prompt, one.answers, one.solution], ensure_ascii=False).encode()
 
 
 def _head(path: Path) -> bytes:

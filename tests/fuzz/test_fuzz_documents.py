@@ -106,7 +106,7 @@ CASES = {
             "--store",
             "STORE",
         ],
-    ),  # fmt: skip
+    ),
     "a pilot": ("scores.json", ["plan", "smoke", "--pilot", "FILE"]),
 }
 
@@ -130,7 +130,7 @@ def undrawn() -> object:
 
     from groupwise.harness.report import write
 
-    with mock.patch.object(write, "pictures", lambda summary, steps: []):
+    with mock.patch.object(write, "pictures", return_value=[]):
         yield
 
 

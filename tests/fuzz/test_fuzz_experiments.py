@@ -67,7 +67,8 @@ name = "cispo"
 cap = "clamp"
 """
 VALUES = ("", "=", "nan", "inf", "-1", "0", "1e400", "0x" + "f" * 5000, "9" * 5000, '"""', "[", "{a = 1, a = 2}",
-          "[" * 3000, "2026-01-01", "07:00:00", "true", '"\\ud800"', '"x\\u0000y"', "'../../x'", "[[]]", "{}", "[1, 'x']",
+          "[" * 3000, "2026-01-01", "07:00:00", "true", '"\\ud800"', '"x\\u0000y"', "'../../x'", "[[]]", "{}",
+          "[1, 'x']",
           "'" + "a" * 5000 + "'", "1_000_000_000_000_000_000_000")  # fmt: skip
 
 
@@ -128,7 +129,8 @@ def test_plans_of_changed_experiments(content: bytes) -> None:
         assert said.code in (0, 2)
 
 
-KEYS = ("seeds", "name", "budget.total", "train.learning_rate", "train.tasks", "evaluation.k", "algorithms", "model.name",
+KEYS = ("seeds", "name", "budget.total", "train.learning_rate", "train.tasks", "evaluation.k", "algorithms",
+        "model.name",
         "algorithms.grpo.kl_coef", "compute.threads", "evaluation.tasks", "train.sampling", "warm_start", "engine", "",
         "a.b.c", "train.tasks.0.name", "seeds.x")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Keys and passwords of the environment, of the address, and those that a server says back: in no file, on no screen."""
+"""Keys of the environment, passwords of an address, and what a server says back of them: in no file, on no screen."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def evaluated(url: str, place: Path, *extra: str) -> Said:
-    return groupwise("evaluate", "--engine", "openai", "--base-url", url, "--model", "tiny", "--task", "short_arithmetic",
-                     "--problems", "3", "--samples", "2", "--concurrency", "2", "--threads", "1", "--timeout", "20",
+    return groupwise("evaluate", "--engine", "openai", "--base-url", url, "--model", "tiny", "--task",
+                     "short_arithmetic",                      "--problems", "3", "--samples", "2",
+                     "--concurrency", "2", "--threads", "1", "--timeout", "20",
                      "--out", place / "out", "--store", place / "store", *extra)  # fmt: skip
 
 

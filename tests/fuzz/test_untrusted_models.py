@@ -1,4 +1,4 @@
-"""Models, adapters and checkpoints from elsewhere: weights are data, architectures are the library's, or they are refused."""
+"""Models, adapters and checkpoints from elsewhere: weights are data, architectures the library's, or none is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report of a run in which everything that others wrote attacks: page, Markdown, LaTeX and CSV show it, and do nothing."""
+"""A run in which all that others wrote attacks: page, Markdown, LaTeX and CSV of its report show it, and do nothing."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ ATTACKS = (
 )  # fmt: skip
 # What our own tables of LaTeX say; nothing else may stand behind a backslash.
 COMMANDS = {
-    "begin", "end", "centering", "scriptsize", "setlength", "tabcolsep", "belowcaptionskip", "caption", "label", "toprule",
-    "midrule", "bottomrule", "textbf", "textsuperscript", "textdagger", "tiny", "textbackslash", "textasciitilde",
+    "begin", "end", "centering", "scriptsize", "setlength", "tabcolsep", "belowcaptionskip", "caption", "label",
+    "toprule",     "midrule", "bottomrule", "textbf", "textsuperscript", "textdagger", "tiny", "textbackslash",
+    "textasciitilde",
     "textasciicircum", "Delta", "times", "alpha", "geq", "pm", "usepackage",
 }  # fmt: skip
 
@@ -61,7 +62,8 @@ def attacked(folder: Path) -> Path:
     write_lines(run / "problems" / f"{TASK}.jsonl", [
         {"problem": f"pick_one/test/{number:04d} {ATTACKS[number % len(ATTACKS)]}", "task": TASK,
          "prompt": [{"role": ATTACKS[0], "content": ATTACKS[number % len(ATTACKS)]}], "answers": list(ATTACKS),
-         "metadata": {ATTACKS[1]: ATTACKS[number % 2], ATTACKS[7]: ATTACKS[8 + number % 3], "kind": ["-x", "+y"][number % 2]}}
+         "metadata": {ATTACKS[1]: ATTACKS[number % 2], ATTACKS[7]: ATTACKS[8 + number % 3],
+                      "kind": ["-x", "+y"][number % 2]}}
         for number in range(12)
     ])  # fmt: skip
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))

@@ -82,7 +82,7 @@ def test_fields_of_problems_name_no_file_elsewhere(place: Path, run: Path) -> No
 def test_a_report_is_not_written_through_a_link(place: Path, run: Path, link: str) -> None:
     (run / link).symlink_to(place / "outside" / "report", target_is_directory=True)
     before = snapshot(place / "outside")
-    with mock.patch("groupwise.harness.report.write.pictures", lambda summary, steps: []):
+    with mock.patch("groupwise.harness.report.write.pictures", return_value=[]):
         for _ in range(2):
             assert groupwise("report", run).code == 0
     assert snapshot(place / "outside") == before
@@ -110,11 +110,12 @@ def _gradable(run: Path) -> None:
 def test_a_run_is_graded_again(run: Path) -> None:
     """The tests below are refused for the link alone."""
     _gradable(run)
-    with mock.patch("groupwise.harness.report.write.pictures", lambda summary, steps: []):
+    with mock.patch("groupwise.harness.report.write.pictures", return_value=[]):
         assert groupwise("evaluate", "--threads", "1", "--rescore", run).code == 0
 
 
-@pytest.mark.parametrize("name", ["experiment.toml", "timings.jsonl", f"problems/{TASK}.jsonl", "cells/grpo-seed0/ledger.json",
+@pytest.mark.parametrize("name", ["experiment.toml", "timings.jsonl", f"problems/{TASK}.jsonl",
+                                  "cells/grpo-seed0/ledger.json",
                                   "cells/grpo-seed0/steps.jsonl"])  # fmt: skip
 def test_files_from_elsewhere_are_not_copied(place: Path, run: Path, name: str) -> None:
     _gradable(run)

@@ -21,7 +21,8 @@ KEPT = ("manifest.json", "experiment.toml", "problems/*.jsonl", "cells/*/steps.j
         "evaluations/*/*/*.jsonl", "timings.jsonl", "report/scores.json")  # fmt: skip
 EVALUATION = (
     '{"samples": 2, "k": [1, 2], "curve_points": 2, "curve_problems": 2, "curve_samples": 1, "tasks": ['
-    '{"name": "word_arithmetic", "split": "test", "problems": 3}, {"name": "pick_one", "split": "test", "problems": 3}]}'
+    '{"name": "word_arithmetic", "split": "test", "problems": 3}, '
+    '{"name": "pick_one", "split": "test", "problems": 3}]}'
 )
 RUN = ["run", "smoke", "--set", "seeds=[0, 1]", "--set", 'algorithms={"grpo": {}, "dapo": {}}', "--set",
        "budget.total=64", "--set", f"evaluation={EVALUATION}"]  # fmt: skip

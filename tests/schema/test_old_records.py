@@ -33,7 +33,7 @@ def undrawn() -> Iterator[None]:
     """Figures are made of the summary, which is compared; they take ten times as long as all else."""
     from groupwise.harness.report import write
 
-    with mock.patch.object(write, "pictures", lambda summary, steps: []):
+    with mock.patch.object(write, "pictures", return_value=[]):
         yield
 
 
@@ -48,7 +48,7 @@ def kept(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_what_is_kept() -> None:
-    assert len(COMMITS) >= 5
+    assert len(COMMITS) >= 3
     assert len(RUNS) == len(COMMITS), "every commit has a run"
     assert any(name.endswith("evaluation") for name in FOLDERS)
     assert SCORES
@@ -74,7 +74,8 @@ def test_a_report_is_written(name: str, kept: Callable[[str], Path], capsys: pyt
     for task in manifest["experiment"]["evaluation"]["tasks"]:
         for label in summary["labels"]:
             accuracy = summary["tasks"][task["name"]]["labels"][label]["accuracy"]
-            scores = [json.loads(line)["score"] for path in folder.glob(f"evaluations/{label}-seed*/final/{task['name']}.jsonl")
+            files = folder.glob(f"evaluations/{label}-seed*/final/{task['name']}.jsonl")
+            scores = [json.loads(line)["score"] for path in files
                       for line in path.open(encoding="utf-8")]  # fmt: skip
             assert accuracy["value"] == pytest.approx(sum(scores) / len(scores))
     for file in ("index.html", "report.md", "tables.tex", "scores.json"):
@@ -138,8 +139,8 @@ def test_a_run_of_another_schema_is_refused(
     folder = kept(RUNS[-1])
     _raised(folder / "manifest.json", version)
     before = sorted(tmp_path.rglob("*"))
-    for command in (["report", folder], ["compare", folder], ["diversity", folder, "--embedder", "hash"], ["gate", folder],
-                    ["evaluate", "--rescore", folder]):  # fmt: skip
+    for command in (["report", folder], ["compare", folder], ["diversity", folder, "--embedder", "hash"],
+                    ["gate", folder], ["evaluate", "--rescore", folder]):  # fmt: skip
         assert main([str(word) for word in command]) == 2
         said = capsys.readouterr()
         assert said.out == ""
