@@ -19,6 +19,9 @@ LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,99}")  # a part of file names
 LARGEST = 2**53  # counts beyond it are no whole numbers as floats any more
 SEEDS = 2**63
 LEDGER_LINES = ("final", "draft", "discarded", "evaluation", "reference")
+OVERLAP_COUNTS = ("evaluation", "same_text", "shared_13gram")
+RECIPE_TEXTS = ("title", "citation", "supervision", "formula", "signal_free", "cost")
+CELL = {"label", "seed", "status"}
 LEDGER_COUNTS = ("charged", "budget", "optimizer_steps", "trained_tokens", "verifier_calls")
 
 
@@ -82,10 +85,11 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("recipes", "provenance", "overlap"):
         if not isinstance(manifest.get(key, {}), dict):
             yield key, f"a table, got {shown(manifest[key])}"
-    recipes = manifest.get("recipes", {})
-    for label in recipes if isinstance(recipes, dict) else ():
-        if not isinstance(recipes[label], dict):
-            yield f"recipes.{label}", f"a table, got {shown(recipes[label])}"
+    yield from _wrong_recipes(manifest.get("recipes", {}))
+    yield from _wrong_overlap(manifest.get("overlap", {}))
+    cells = manifest.get("cells", [])
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) and cell.keys() >= CELL for cell in cells):
+        yield "cells", f"a list of tables with {', '.join(sorted(CELL))}, got {shown(cells)}"
     provenance = manifest.get("provenance", {})
     if isinstance(provenance, dict) and not isinstance(provenance.get("tasks", {}), dict):
         yield "provenance.tasks", f"a table, got {shown(provenance['tasks'])}"
@@ -94,6 +98,25 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "experiment", f"a table with {section_of(manifest)}, seeds and evaluation.tasks"
         return
     yield from _wrong_experiment(experiment, section_of(manifest))
+
+
+def _wrong_recipes(recipes: Any) -> Iterator[tuple[str, str]]:
+    for label, recipe in recipes.items() if isinstance(recipes, dict) else ():
+        if not isinstance(recipe, dict):
+            yield f"recipes.{label}", f"a table, got {shown(recipe)}"
+            continue
+        for key in RECIPE_TEXTS:
+            if not isinstance(recipe.get(key, ""), str):
+                yield f"recipes.{label}.{key}", f"a text, got {shown(recipe[key])}"
+        kinds = recipe.get("learns_from", [])
+        if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+            yield f"recipes.{label}.learns_from", f"a list of texts, got {shown(kinds)}"
+
+
+def _wrong_overlap(overlap: Any) -> Iterator[tuple[str, str]]:
+    for task, counts in overlap.items() if isinstance(overlap, dict) else ():
+        if not isinstance(counts, dict) or not all(count(counts.get(key)) for key in OVERLAP_COUNTS):
+            yield f"overlap.{task}", f"a table with the counts {', '.join(OVERLAP_COUNTS)}, got {shown(counts)}"
 
 
 def section_of(manifest: Mapping[str, Any]) -> str:
@@ -120,6 +143,10 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
     budget = experiment.get("budget")
     if budget is not None and not (isinstance(budget, dict) and number(budget.get("total", 0))):
         yield "experiment.budget", f"a table with a number as total, got {shown(budget)}"
+    train = experiment.get("train") or {}
+    trained = train.get("tasks") or [train.get("task", "not recorded")] if isinstance(train, dict) else None
+    if not (isinstance(trained, list) and all(map(_named, trained))):
+        yield "experiment.train", f"a table with tasks that have names, got {shown(train)}"
     evaluation = experiment.get("evaluation")
     if not isinstance(evaluation, dict):
         yield "experiment.evaluation", f"a table with tasks, got {shown(evaluation)}"
@@ -127,6 +154,10 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
     tasks, ks = evaluation.get("tasks"), evaluation.get("k", [1])
     if not (isinstance(tasks, list) and tasks and all(map(_filed, tasks))):
         yield "experiment.evaluation.tasks", f"a list of names, or of tables with one, got {shown(tasks)}"
+    if not whole(evaluation.get("curve_points") or 1, 1, LARGEST):
+        yield "experiment.evaluation.curve_points", f"a whole number from 1, got {shown(evaluation['curve_points'])}"
+    if not isinstance(evaluation.get("sampling") or {}, dict):
+        yield "experiment.evaluation.sampling", f"a table, got {shown(evaluation['sampling'])}"
     if not (isinstance(ks, list) and all(whole(k, 1, SEEDS) for k in ks)):
         yield "experiment.evaluation.k", f"a list of whole numbers from 1, got {shown(ks)}"
 

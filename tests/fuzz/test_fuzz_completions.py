@@ -14,7 +14,7 @@ from groupwise import verifiers
 from groupwise.verifiers.base import Verdict
 from groupwise.verifiers.batch import Item, grade_many
 
-SECONDS = 60
+SECONDS = 300
 REFERENCES = {
     "choice": ("B", "Which? (A) one (B) two (C) three"), "expression": ("7", "Write a sum that makes 7."),
     "math": (r"\frac{3}{4}", "What is it?"), "math_verify": (r"\frac{3}{4}", "What is it?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,15 @@ FILES = (
     f"evaluations/grpo-seed0/final/{TASK}.jsonl", f"evaluations/base-seed1/final/{TASK}.jsonl",
     f"evaluations/dapo-seed1/curve-00000256/{TASK}.jsonl",
 )  # fmt: skip
+REAL = Path(__file__).resolve().parents[1] / "schema" / "written" / "2026-11-21-b352995" / "run" / "manifest.json"
+OVERLAP = {
+    "train": 9,
+    "evaluation": 3,
+    "same_text": 1,
+    "shared_13gram": 0,
+    "same_text_ids": [],
+    "shared_13gram_ids": [],
+}
 READERS = {  # what stands after the run folder
     "report": [], "compare": [], "diversity": ["--embedder", "hash", "--k", "1", "--problems", "3"],
     "gate": ["--baseline", "BASELINE"], "evaluate": ["--threads", "1"],
@@ -43,6 +53,12 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("valid")
     with mock.patch("report_fixture.TASKS", (TASK,)), mock.patch("report_fixture.rollouts", _rollouts):
         make_run(folder / "run", labels=("grpo", "dapo"), tasks=(TASK,), seeds=(0, 1), problems=3, samples=3, count=4)
+    manifest = json.loads((folder / "run" / "manifest.json").read_text())
+    real = json.loads(REAL.read_text(encoding="utf-8"))  # of a run that trained: all that a manifest may say
+    manifest |= {key: real[key] for key in ("recipes", "provenance", "cells")} | {"overlap": {TASK: OVERLAP}}
+    manifest["experiment"] |= {key: real["experiment"][key] for key in ("train", "compute", "engine", "model")}
+    manifest["experiment"]["evaluation"] |= {"curve_points": 2, "sampling": {"temperature": 1.0}}
+    (folder / "run" / "manifest.json").write_text(json.dumps(manifest))
     problems = tasks.make(TASK).problems("test")[:3]
     write_lines(folder / "run" / "problems" / f"{TASK}.jsonl", [
         {"problem": one.id, "task": TASK, "prompt": list(one.prompt), "answers": list(one.answers),

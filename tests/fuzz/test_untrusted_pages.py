@@ -77,7 +77,7 @@ def attacked(folder: Path) -> Path:
     for recipe in manifest["recipes"].values():
         recipe |= dict.fromkeys(("title", "citation", "formula", "supervision", "signal_free"), " ".join(ATTACKS[:4]))
     manifest["provenance"] = {ATTACKS[3]: {ATTACKS[0]: [ATTACKS[1], ATTACKS[5]]}, "tasks": {}}
-    manifest["overlap"] = {ATTACKS[0]: ATTACKS[1]}
+    manifest["overlap"] = {ATTACKS[0]: {"evaluation": 9, "same_text": 3, "shared_13gram": 2}}
     (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return run
 
