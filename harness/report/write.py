@@ -12,6 +12,7 @@ from groupwise.harness.report.figures import Picture, pictures
 from groupwise.harness.report.findings import missing, sentences
 from groupwise.harness.report.formats import csv_files, latex, markdown, plain, terminal
 from groupwise.harness.report.html.page import page
+from groupwise.harness.report.html.safe import visible
 from groupwise.harness.report.html.samples import read_examples
 from groupwise.harness.report.read import Run, read_object, read_run
 from groupwise.harness.report.rows import RecordError
@@ -103,7 +104,7 @@ def latex_tables(summary: Summary) -> str:
 
 
 def _markdown(summary: Summary, drawn: list[Picture]) -> str:
-    lines = [f"# {summary['name']}", "", _opening(summary), ""]
+    lines = [plain(f"# {summary['name']}"), "", plain(_opening(summary)), ""]
     if summary["missing"]:
         lines += ["## Not finished", "", "The report covers what is there.", ""]
         lines += [plain(f"- missing: {gap}") for gap in missing(summary)] + [""]
@@ -144,7 +145,7 @@ def _optimizers(summary: Summary) -> list[str]:
         title, source = recipe.get("title", label), recipe.get("citation", "no source recorded")
         groups = f" Groups without contrast: {recipe['signal_free']}." if recipe.get("signal_free") else ""
         supervision = recipe.get("supervision", "not recorded")
-        lines.append(f"- **{label}**: {title} ({source}){kind}. Supervision: {supervision}.{groups}")
+        lines.append(plain(f"- **{label}**: {title} ({source}){kind}. Supervision: {supervision}.{groups}"))
         if recipe.get("formula"):
-            lines += ["", *(f"      {line}" for line in str(recipe["formula"]).splitlines()), ""]
+            lines += ["", *(f"      {visible(line)}" for line in str(recipe["formula"]).splitlines()), ""]
     return [*lines, ""] if len(lines) > 2 else []
