@@ -99,7 +99,9 @@ def check_targets(folder: str, lora: LoraConfig | None) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(folder, trust_remote_code=False), trust_remote_code=False
+        )
     linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     output = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
     for target in lora.target_modules:

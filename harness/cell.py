@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from groupwise.algorithms.base import Algorithm, Group
@@ -20,6 +19,7 @@ from groupwise.harness import checkpoint
 from groupwise.harness.adapters import add_lora
 from groupwise.harness.adapters import save as save_weights
 from groupwise.harness.budget import BudgetExceeded, Ledger
+from groupwise.harness.compaction import compact
 from groupwise.harness.determinism import repeatable
 from groupwise.harness.engines.make import make_engine
 from groupwise.harness.evaluate import evaluate
@@ -28,12 +28,12 @@ from groupwise.harness.importance import Correction
 from groupwise.harness.layout import BASE, WARM_START, RunPlace, cell_name
 from groupwise.harness.loading import ends_of, load_model, load_tokenizer
 from groupwise.harness.policy import Policy
-from groupwise.harness.records import START, Mark, dumps, read_lines
+from groupwise.harness.records import START, Mark
 from groupwise.harness.replicas import ALONE, Replicas
 from groupwise.harness.sampler import Reader, TrainingSampler
 from groupwise.harness.seeds import torch_seed
 from groupwise.harness.statistics.wording import count_grams, repetition
-from groupwise.harness.sums import DAMAGED, changed, forget, note, place, seal, write_json
+from groupwise.harness.sums import DAMAGED, changed, forget, note, seal, write_json
 from groupwise.harness.update import UpdateResult, reference_scores, scheduled, update
 from groupwise.harness.warmstart import pad_of
 from groupwise.tasks.base import Problem
@@ -355,11 +355,5 @@ def _finish(folder: Path) -> None:
     """Turn the finished rollout log into parquet and drop the checkpoint. Safe to repeat after a kill."""
     log = folder / "rollouts.jsonl"
     if log.exists():
-        table = pd.DataFrame(read_lines(log))
-        table["components"] = table["components"].map(dumps)
-        temporary = folder / "rollouts.parquet.tmp"
-        table.to_parquet(temporary, index=False)
-        place(temporary, folder / "rollouts.parquet")
-        forget(log)
-        log.unlink()
+        compact(log, folder / "rollouts.parquet")
     checkpoint.remove(folder / "checkpoint")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 from groupwise.harness.compare import command as compare
 from groupwise.harness.diversity import command as diversity
-from groupwise.harness.errors import InputError, printable
+from groupwise.harness.errors import InputError, one_line
 from groupwise.harness.evaluation import command as evaluation
 from groupwise.harness.gate import command as gate
 from groupwise.harness.init import command as init
@@ -81,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit code: 0 done, 1 the answer is no (a regression, a failed cell or grader),
     2 bad input, 3 inconclusive."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name, or a terminal, may know fewer characters than we do
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(verify.joined(sys.argv[1:] if arguments is None else arguments))
     try:
         handler: Any = options.handler
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except (InputError, Unavailable) as error:
         # A name from somebody's file may hold what moves the cursor or hides text.
-        print(f"groupwise: {printable(str(error))}", file=sys.stderr)
+        print(f"groupwise: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         goes_on = "; the same command with --resume goes on from here" if options.command == "run" else ""
@@ -97,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a name too long: where no command has better words for it
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"groupwise: {one_line(place + (error.strerror or str(error)))}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -109,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
             options.ray_address,
         )  # fmt: skip
     except RunFailed as error:
-        print(f"groupwise: {error}", file=sys.stderr)
+        print(f"groupwise: {one_line(error)}", file=sys.stderr)
         return FAILED
     if options.json:
         print(json.dumps(written_summary(folder), indent=1, ensure_ascii=False))

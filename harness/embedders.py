@@ -19,6 +19,7 @@ NGRAM = 3
 MINILM_DIMENSIONS = 384
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 REMEMBERED = 8192  # rows of each embedder: some tens of megabytes with their texts
+SAFE = {"use_safetensors": True}  # weights as data: a pickle may hold code
 
 
 def hash_embeddings(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -102,7 +103,9 @@ def _sentence_model(embedder: str) -> Any:
         message = f"embedder {embedder}: needs sentence-transformers; `pip install 'groupwise[embed]'`"
         raise InputError(message) from error
     try:
-        return sentence_transformers.SentenceTransformer(_minilm_source() if embedder == "minilm" else embedder)
+        return sentence_transformers.SentenceTransformer(
+            _minilm_source() if embedder == "minilm" else embedder, trust_remote_code=False, model_kwargs=SAFE
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         expected = "expected hash, minilm, or a model that sentence-transformers can load"
@@ -147,7 +150,7 @@ def _minilm() -> Any:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise InputError("embedder = 'minilm': needs `pip install 'groupwise[embed]'`") from error
-    return SentenceTransformer(_minilm_source(), device="cpu")
+    return SentenceTransformer(_minilm_source(), device="cpu", trust_remote_code=False, model_kwargs=SAFE)
 
 
 def _minilm_source() -> str:

@@ -6,6 +6,7 @@ import errno
 
 # What a file system says when it takes no more: nothing of ours is at fault, and what is there stays.
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+LONGEST = 1600  # letters of a message: a path has room in each half of it
 
 
 class InputError(Exception):
@@ -15,3 +16,9 @@ class InputError(Exception):
 def printable(text: str) -> str:
     """Text that comes from outside, with what a terminal would obey (or hide) written as an escape."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+
+
+def one_line(error: object) -> str:
+    """What an exception says, for a terminal: one line, cut in the middle where somebody's value makes it endless."""
+    text = printable(str(error))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"

@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from groupwise.harness.engines.contract import Engine
-from groupwise.harness.records import START, Mark, dumps, read_lines, sealed, unsealed
+from groupwise.harness.records import START, Mark, dumps, each_row, sealed, unsealed
 from groupwise.harness.sampler import Asked, Reader, draw, row_of
 from groupwise.harness.sums import DAMAGED, place, sound
 from groupwise.tasks.base import Problem
@@ -64,8 +64,8 @@ def evaluate(
 
 def _counts(path: Path) -> tuple[int, int]:
     """Rollouts and tokens in a whole evaluation."""
-    rows = read_lines(path)
-    return len(rows), sum(row["tokens"] for row in rows)
+    tokens = [row["tokens"] for row in each_row(path)]
+    return len(tokens), sum(tokens)
 
 
 def _is_there(path: Path, partial: Path, progress: Callable[..., None]) -> bool:

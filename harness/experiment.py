@@ -6,8 +6,6 @@ file, the line and the key, and says what was expected.
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -19,13 +17,14 @@ from groupwise import algorithms, tasks
 from groupwise.algorithms.base import Algorithm
 from groupwise.harness import importance
 from groupwise.harness.errors import InputError
+from groupwise.harness.jsontext import check_depth, loads
 from groupwise.harness.layout import BASE
+from groupwise.harness.report.checks import LABEL, LARGEST, SEEDS, shown
 from groupwise.tasks.base import DataError, Problem, Task
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # both become parts of file names
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"  # becomes a part of file names, as labels do
 SOLUTIONS = "reference solutions"
 COLDEST = 1e-6  # lower temperatures overflow float32; 0 means greedy where it is offered
 
@@ -193,7 +192,7 @@ class ComputeConfig(Section):
 
     threads: Positive = 1
     replicas: Positive = 1
-    processes: Annotated[int, Field(ge=0)] = 0
+    processes: Annotated[int, Field(ge=0, le=LARGEST)] = 0
     rows: Positive = 128
     levers: LeversConfig = LeversConfig()
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
@@ -210,7 +209,7 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=NAME)]
     description: str = ""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=SEEDS)]], Field(min_length=1)]
     model: ModelConfig = ModelConfig()
     budget: BudgetConfig
     train: TrainConfig
@@ -255,7 +254,7 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
         if not path.is_file():
             raise InputError(f"{source}: no such experiment file")
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{source}: cannot be read as UTF-8 text: {error}") from error
     else:
@@ -266,7 +265,10 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
         source = f"{source}.toml"
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        check_depth(data)
+    except RecursionError:
+        raise InputError(f"{source}: not valid TOML: nested too deeply") from None
+    except ValueError as error:
         raise InputError(f"{source}: not valid TOML: {error}") from error
     for override in overrides:
         _set(data, override)
@@ -294,7 +296,7 @@ def shipped_experiments() -> dict[str, str]:
 
 def load_problems(config: TaskConfig, data_dir: Path | None) -> list[Problem]:
     """The problems a task table asks for. Raises DataError or ValueError."""
-    return config.make().problems(config.split, data_dir)[: config.problems]
+    return tasks.problems_of(config.make(), config.split, data_dir)[: config.problems]
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -308,8 +310,8 @@ def _set(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise InputError(f"--set {override}: {table} is not a table")
     try:
-        data[last] = json.loads(value)
-    except json.JSONDecodeError:
+        data[last] = loads(value)
+    except ValueError:
         data[last] = value
 
 
@@ -323,7 +325,11 @@ def _check(experiment: Experiment, source: str, text: str) -> None:
         if config.split not in task.splits:
             words = f"{config.split!r} is not a split of {config.name}; expected one of {', '.join(task.splits)}"
             raise _problem(source, text, [*key, "split"], words)
+    folded = [BASE, *(label.casefold() for label in experiment.algorithms)]
     for label in experiment.algorithms:
+        if label != BASE and folded.count(label.casefold()) > 1:
+            words = "differs from another label in capitals alone, which some file systems take for the same"
+            raise _problem(source, text, ["algorithms", label], words)
         if label == BASE or not LABEL.fullmatch(label):
             expected = f"a label of letters, digits, _ and . other than {BASE!r}"
             raise _problem(source, text, ["algorithms", label], f"expected {expected}")
@@ -393,7 +399,7 @@ def _words(error: Any) -> str:
     if error["type"] == "missing":
         return "missing; this key is required"
     words = str(error["msg"]).removeprefix("Value error, ")
-    return words if isinstance(error["input"], dict) else f"{words} (got {str(error['input'])[:60]!r})"
+    return words if isinstance(error["input"], dict) else f"{words} (got {shown(error['input'])})"
 
 
 def _problem(source: str, text: str, keys: list[str], words: str) -> InputError:

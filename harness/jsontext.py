@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 from typing import Any
 
+DEEPEST = 50  # levels; our own data has less than ten, and what walks them recursively has room for so many
+
 
 def loads(text: str | bytes) -> Any:
-    """The value of a JSON text. Raises ValueError also where it is nested too deeply for Python's reader."""
+    """The value of a JSON text. Raises ValueError also where it is nested too deeply."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    check_depth(value)
+    return value
+
+
+def check_depth(value: Any, left: int = DEEPEST) -> None:
+    """Raises ValueError where lists and tables are nested more than ``left`` levels deep."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for inner in inside:
+        if isinstance(inner, (dict, list)):
+            if not left:
+                raise ValueError("nested too deeply")
+            check_depth(inner, left - 1)
 
 
 def check_text(value: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 SCHEMA_VERSION = 1  # of the records; raised when a reader of the old ones would misread the new
 BASE = "base"  # the label of the model before reinforcement learning
@@ -27,3 +29,12 @@ class RunPlace:
 def cell_name(label: str, seed: int) -> str:
     """The folder of a cell, under ``cells/`` and ``evaluations/``."""
     return f"{label}-seed{seed}"
+
+
+def file_name(text: str) -> str:
+    """Text of others as a file's name, or a part of one: letters, digits, _ . and -, at most 100 of them.
+
+    What had to be changed gets a checksum at its end, so that two names stay two.
+    """
+    kept = re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:100].lstrip(".")
+    return text if kept == text and text else f"{kept}-{crc32(text.encode('utf-8', 'surrogatepass')):08x}"

@@ -82,7 +82,7 @@ def _task(task: Task) -> dict[str, Any]:
     example, no_data = None, None
     split = "test" if "test" in task.splits else task.splits[-1]
     try:
-        example = _example(task.problems(split)[0])
+        example = next(map(_example, tasks.problems_of(task, split)), None)
     except DataError as error:
         no_data = str(error)
     return {

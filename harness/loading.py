@@ -86,6 +86,8 @@ def _from_hub(name: str, revision: str | None) -> tuple[str, dict[str, str]]:
         raise InputError(
             f"model.name: {name}: not a local folder, and the hub gave no such model ({reason})"
         ) from error
+    if not any(Path(folder).glob("*.safetensors")):
+        raise InputError(f"model.name: {name}: expected a model with .safetensors files; the hub has none of it")
     return folder, {"source": "hub", "revision": Path(folder).name}
 
 
@@ -150,14 +152,14 @@ def _convert(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quiet()
-    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype="float32")
+    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF, dtype="float32", trust_remote_code=False)
     # The weights are plain float32 now; these marks would make save_pretrained refuse them.
     model.hf_quantizer, model.is_quantized = None, False
     for owner, mark in ((model, "quantization_method"), (model.config, "quantization_config")):
         if hasattr(owner, mark):
             delattr(owner, mark)
     model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(target)
+    AutoTokenizer.from_pretrained(source, gguf_file=GGUF, trust_remote_code=False).save_pretrained(target)
 
 
 def _quiet() -> None:
@@ -183,7 +185,8 @@ def load_tokenizer(folder: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     own = not adapters.is_adapter(folder) or (Path(folder) / "tokenizer_config.json").exists()
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder if own else whole_folder(folder))
+    place = folder if own else whole_folder(folder)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     return tokenizer
 
 
@@ -192,7 +195,8 @@ def _whole_model(folder: str) -> Any:
         return adapters.merged(_whole_model(_base(folder)[0]), folder)
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    # Weights as data and architectures of the library alone: a model folder or a hub id runs no code here.
+    return AutoModelForCausalLM.from_pretrained(folder, dtype="float32", use_safetensors=True, trust_remote_code=False)
 
 
 def encode_prompt(tokenizer: Any, problem: Problem, style: PromptStyle = "chat") -> tuple[int, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+from groupwise.harness.jsontext import loads
 
 Mark = tuple[int, int]  # how far a log had come: its size in bytes, and the CRC-32 of them
 START: Mark = (0, 0)
@@ -46,14 +48,20 @@ def staged(path: Path, text: str) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
-    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    data: dict[str, Any] = loads(path.read_text(encoding="utf-8"))
     return data
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All rows of a JSON-lines file that is complete."""
+    return list(each_row(path))
+
+
+def each_row(path: Path) -> Iterator[dict[str, Any]]:
+    """The same one by one: a log may be larger than memory."""
     with path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+        for line in file:
+            yield json.loads(line)
 
 
 def sealed(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.problems import FOLDER as PROBLEMS
 from groupwise.harness.problems import text_of, write_problems
 from groupwise.harness.records import document, read_json, write_json, write_text
-from groupwise.harness.report.checks import RecordError, check_sums
+from groupwise.harness.report.checks import RecordError, check_sums, read_manifest
 from groupwise.harness.requirements import check_installed, check_rewards
 from groupwise.harness.sums import DAMAGED, changed, mend, seal
 from groupwise.harness.sums import write_json as write_noted
@@ -164,13 +164,12 @@ def _mend(folder: Path, manifest: dict[str, Any], text: str, experiment: Experim
 
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse to resume with another experiment, code, model or data: cells would be of two kinds."""
-    before = read_json(folder / "manifest.json")
-    if before.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{folder}/manifest.json: schema_version {before.get('schema_version')}; expected {SCHEMA_VERSION}"
-        )
+    try:
+        before = read_manifest(folder / "manifest.json")
+    except RecordError as error:
+        raise InputError(str(error)) from error
     for section in ("experiment", "recipes", "provenance"):
-        old, new = _flat(before[section]), _flat(json.loads(json.dumps(manifest[section])))
+        old, new = _flat(before.get(section, {})), _flat(json.loads(json.dumps(manifest[section])))
         if section == "experiment":  # does not change any number
             old.pop("compute.processes", None), new.pop("compute.processes", None)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
+from groupwise.tasks import data
 from groupwise.tasks.base import DataError, Message, Problem, Task
 
-__all__ = ["DataError", "Message", "Problem", "Task", "get", "make", "names"]
+__all__ = ["DataError", "Message", "Problem", "Task", "get", "make", "names", "problems_of"]
 
 _GROUP = "groupwise.tasks"
 _BUILT_IN = {
@@ -82,3 +84,31 @@ def make(name: str, **options: object) -> Task:
         return task(**values)
     except TypeError as error:  # a value of the wrong kind, met inside the task's own checks
         raise ValueError(f"task {name!r}: {error}") from error
+
+
+def problems_of(task: Task, split: str, data_dir: Path | None = None) -> list[Problem]:
+    """``task.problems``, where rows that were accepted instead of the expected ones may be anything.
+
+    Raises DataError for those that the task cannot read, whatever it trips over, and ValueError for an unknown split.
+    """
+    try:
+        found = task.problems(split, data_dir)
+        if data.accepted():
+            for problem in found:
+                _check_texts(problem)
+        return found
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        if split not in task.splits or not data.accepted():
+            raise
+        files = ", ".join(data.accepted())
+        words = f"{files}: a row is not of the form that {task.name} reads ({type(error).__name__}: {error})"
+        raise DataError(words) from error
+
+
+def _check_texts(problem: Problem) -> None:
+    """Raises TypeError or ValueError (UnicodeEncodeError is one) for a problem whose texts are none."""
+    said = [message["content"] for message in problem.prompt]
+    for text in (problem.id, *said, *problem.answers, problem.solution or "", problem.plain or ""):
+        if not isinstance(text, str):
+            raise TypeError(f"expected a text, got {type(text).__name__}")
+        text.encode()

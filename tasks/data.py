@@ -151,9 +151,11 @@ def _checked(rows: list[Any], source: Source, place: str) -> list[dict[str, Any]
     """The rows reduced to the source's fields, once they are the expected ones or were accepted."""
     try:
         picked = [{field: row[field] for field in source.fields} for row in rows]
+        found = row_hash(picked, source.fields)
     except (KeyError, TypeError) as error:
         raise DataError(f"{place}: a row lacks one of the fields {', '.join(source.fields)}") from error
-    found = row_hash(picked, source.fields)
+    except RecursionError as error:
+        raise DataError(f"{place}: nested too deeply") from error
     if (len(rows), found) == (source.rows, source.sha256):
         _accepted.pop(source.path, None)
         return picked
@@ -172,7 +174,7 @@ def _parse(text: str, path: str, place: str) -> list[Any]:
     if path.endswith(".json"):
         try:
             rows = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{place}: not valid JSON ({error})") from error
         if not isinstance(rows, list | dict):
             raise DataError(f"{place}: not a JSON array or object")
@@ -183,7 +185,7 @@ def _parse(text: str, path: str, place: str) -> list[Any]:
         if line.strip():
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{place}, line {number}: not valid JSON ({error})") from error
     return rows
 

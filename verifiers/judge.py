@@ -295,9 +295,11 @@ def _loaded(model: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+    network: Any = AutoModelForCausalLM.from_pretrained(
+        model, dtype="auto", use_safetensors=True, trust_remote_code=False
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return AutoTokenizer.from_pretrained(model), network.to(device).eval()
+    return AutoTokenizer.from_pretrained(model, trust_remote_code=False), network.to(device).eval()
 
 
 def _generate(model: str, prompt: str) -> str:

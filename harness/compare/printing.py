@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from groupwise.harness.compare.wording import interval, number, p_text, where
+from groupwise.harness.csvtext import plain_cell
 from groupwise.harness.errors import printable
 
 Data = dict[str, Any]
@@ -106,7 +107,7 @@ def csv_text(data: Data) -> str:
         flat |= {key: found[key] for key in kept} | {"permutation_p": row["permutation"]["p"]}
         flat |= {"mcnemar_p": (row["mcnemar"] or {}).get("p")}
         flat |= {claim: (row[claim] or {}).get("verdict") for claim in ("equivalence", "noninferiority")}
-        writer.writerow(flat)
+        writer.writerow({key: plain_cell(value) for key, value in flat.items()})
     return out.getvalue()
 
 

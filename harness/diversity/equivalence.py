@@ -91,8 +91,12 @@ class Classifier:
             raise InputError(message) from error
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer)
-            self.model: Any = AutoModelForSequenceClassification.from_pretrained(name).to(self.device).eval()
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+            self.model: Any = (
+                AutoModelForSequenceClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
+                .to(self.device)
+                .eval()
+            )
         except (OSError, ValueError, ImportError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             message = f"--equivalence classifier: {name} cannot be loaded (is the hub reachable, or its cache filled?)"

@@ -16,7 +16,16 @@ import pyarrow.parquet as parquet
 from groupwise.harness.errors import InputError
 from groupwise.harness.jsontext import check_text
 from groupwise.harness.layout import BASE, cell_name
-from groupwise.harness.report.checks import check_sums, name_of, number, read_manifest, section_of, shown, whole
+from groupwise.harness.report.checks import (
+    check_inside,
+    check_sums,
+    name_of,
+    number,
+    read_manifest,
+    section_of,
+    shown,
+    whole,
+)
 from groupwise.harness.report.read import FINAL
 from groupwise.harness.report.rows import read_lines
 from groupwise.harness.report.texts import SETTINGS, digest
@@ -106,7 +115,11 @@ def read_texts(folder: Path) -> Texts:
 
 
 def store(path: Path, cells: pd.DataFrame, settings: Mapping[str, Any]) -> None:
-    """Write measures and their settings as a parquet file that appears at once or not at all."""
+    """Write measures and their settings as a parquet file that appears at once or not at all.
+
+    Raises RecordError where its folder is a link out of the run folder.
+    """
+    check_inside(path.parent.parent, path)
     path.parent.mkdir(exist_ok=True)
     table = pa.Table.from_pandas(cells, preserve_index=False)
     about = {**(table.schema.metadata or {}), SETTINGS: json.dumps(settings).encode()}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,9 @@ from groupwise.harness.experiment import TaskConfig
 from groupwise.harness.problems import FOLDER
 from groupwise.harness.progress import Display
 from groupwise.harness.provenance import graded_by, surroundings
-from groupwise.harness.report.checks import RecordError, check_sums, read_manifest
-from groupwise.harness.report.rows import read_lines
+from groupwise.harness.records import dumps
+from groupwise.harness.report.checks import RecordError, check_inside, check_sums, read_manifest
+from groupwise.harness.report.rows import each_line, read_lines
 from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
 from groupwise.verifiers.batch import grade_many
@@ -31,7 +35,7 @@ CHUNK = 1024  # completions between two signs of progress
 def rescore(options: argparse.Namespace) -> Path:
     """Write RUN-rescored (or ``--out``) with its report. Raises InputError, with no folder made."""
     run: Path = options.rescore
-    place: Path = options.out or run.with_name(f"{run.resolve().name}-rescored")
+    place: Path = options.out or run.with_name(f"{Path(os.path.realpath(run)).name}-rescored")
     if place.exists():
         raise InputError(f"{place}: exists already; choose another --out")
     try:
@@ -66,7 +70,8 @@ def verifiers_of(run: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
             config = TaskConfig(name=table["name"], split=table.get("split", ""), options=table.get("options") or {})
             found[config.name] = config.make().verifier
         except (ValueError, TypeError) as error:
-            raise InputError(f"{where}: {error}; there are {', '.join(tasks.names())}") from error
+            words = " ".join(str(error).split())
+            raise InputError(f"{where}: {words}; there are {', '.join(tasks.names())}") from error
     return found
 
 
@@ -84,38 +89,56 @@ def kept_problems(file: Path) -> dict[str, Problem]:
 
 
 def _copy(run: Path, folder: Path) -> None:
-    for name in KEPT:
-        if (run / name).is_file():
-            shutil.copyfile(run / name, folder / name)
-    shutil.copytree(run / FOLDER, folder / FOLDER)
-    for cell in sorted((run / "cells").glob("*")):
-        (folder / "cells" / cell.name).mkdir(parents=True)
-        for name in OF_CELLS:
-            if (cell / name).is_file():
-                shutil.copyfile(cell / name, folder / "cells" / cell.name / name)
+    """What a report may need beside the evaluations. Raises RecordError for what leads out of the run folder: a copy
+    of it would hold other files of the user's."""
+    cells = [f"cells/*/{name}" for name in OF_CELLS]
+    for pattern in (*KEPT, f"{FOLDER}/*.jsonl", *cells):
+        for file in sorted(run.glob(pattern)):
+            check_inside(run, file)
+            if file.is_file():
+                copy = folder / file.relative_to(run)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
 
 
 def _grade_all(
     run: Path, folder: Path, files: list[Path], problems: dict[str, dict[str, Problem]], verifiers: dict[str, str],
     processes: int,
 ) -> None:  # fmt: skip
-    every = {file: read_lines(file, running=False) for file in files}
-    with Display({str(file.relative_to(run / "evaluations")): len(rows) for file, rows in every.items()}) as display:
-        for file, rows in every.items():
-            name = file.relative_to(run / "evaluations")
+    names = {file: file.relative_to(run / "evaluations") for file in files}
+    with Display({str(names[file]): sum(1 for _ in _rows(file)) for file in files}) as display:
+        for file, name in names.items():
             (folder / "evaluations" / name).parent.mkdir(parents=True, exist_ok=True)
-            again: list[dict[str, Any]] = []
-            for start in range(0, len(rows), CHUNK):
-                some = rows[start : start + CHUNK]
-                items = [
-                    item_of(*answered(file, start + at, row, problems[file.stem]))
-                    for at, row in enumerate(some, 1)
-                    if row.get("finish_reason") != REFUSED
-                ]
-                verdicts = iter(grade_many(verifiers[file.stem], items, processes))
-                again += [row if row.get("finish_reason") == REFUSED else _with(next(verdicts), row) for row in some]
-                display.advance(str(name), len(some))
+            again = _graded_again(file, problems[file.stem], verifiers[file.stem], processes,
+                                  partial(display.advance, str(name)))  # fmt: skip
             write_rows(folder / "evaluations" / name, again)
+
+
+def _graded_again(
+    file: Path, problems: Mapping[str, Problem], verifier: str, processes: int, graded: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    """The rows of a file with their verdicts of today, ``CHUNK`` of them in memory at a time."""
+    rows, done = _rows(file), 0
+    while some := list(islice(rows, CHUNK)):
+        items = [
+            item_of(*answered(file, done + at, row, problems))
+            for at, row in enumerate(some, 1)
+            if row.get("finish_reason") != REFUSED
+        ]
+        verdicts = iter(grade_many(verifier, items, processes))
+        yield from (row if row.get("finish_reason") == REFUSED else _with(next(verdicts), row) for row in some)
+        done += len(some)
+        graded(len(some))
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Rows that can be written again. Raises RecordError naming the line for NaN, and for what is no text."""
+    for line, row in enumerate(each_line(file, running=False), start=1):
+        try:
+            dumps(row).encode()
+        except ValueError as error:
+            raise RecordError(f"{file}, line {line}: {error}") from None
+        yield row
 
 
 def _with(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,12 +157,16 @@ def answered(file: Path, line: int, row: Mapping[str, Any], problems: Mapping[st
 def _manifest(run: Path, manifest: Mapping[str, Any], verifiers: Mapping[str, str]) -> dict[str, Any]:
     """The run's manifest with what graded it now, and what had graded it before."""
     before = dict(manifest.get("provenance", {}))
-    described = {key: dict(told) for key, told in before.get("tasks", {}).items()}
+    described = {key: dict(told) for key, told in before.get("tasks", {}).items() if isinstance(told, Mapping)}
     old = {}
     for key, told in described.items():
-        if key.startswith("evaluation.") and told.get("name") in verifiers:
+        if key.startswith("evaluation.") and told.get("name") in list(verifiers):
             now = graded_by(verifiers[told["name"]])
             old[told["name"]] = {name: told.get(name) for name in now}
             told |= now
     provenance = {**before, **surroundings(), "tasks": described}
-    return {**manifest, "provenance": provenance, "rescored": {"from": run.resolve().name, "graded_before_by": old}}
+    return {
+        **manifest,
+        "provenance": provenance,
+        "rescored": {"from": Path(os.path.realpath(run)).name, "graded_before_by": old},
+    }

@@ -24,8 +24,7 @@ from groupwise.harness.loading import cache_dir
 from groupwise.harness.problems import write_tasks
 from groupwise.harness.progress import Display
 from groupwise.harness.provenance import surroundings, task
-from groupwise.harness.records import read_json
-from groupwise.harness.report.checks import RecordError, check_sums
+from groupwise.harness.report.checks import RecordError, check_sums, read_manifest
 from groupwise.tasks import data
 from groupwise.verifiers.base import Unavailable
 
@@ -206,15 +205,16 @@ def _same_evaluation(place: Path, manifest: Mapping[str, Any]) -> None:
     """Raises InputError unless the folder is this very evaluation."""
     file = place / "manifest.json"
     try:
-        before = read_json(file)
-    except (OSError, ValueError):
-        before = {}
+        before = read_manifest(file) if file.is_file() else {}
+    except RecordError as error:
+        raise InputError(f"{error}; choose another --out") from error
     if before.get("kind") != "evaluation":
         raise InputError(f"{place}: exists already and is no evaluation; choose another --out")
     now = json.loads(json.dumps(manifest))
     if difference := _difference(before.get("experiment"), now["experiment"], "experiment"):
         raise InputError(f"{file}: {difference}; choose another --out")
-    if difference := _difference(before["provenance"].get("tasks"), now["provenance"]["tasks"], "provenance.tasks"):
+    graded, again = (one.get("provenance", {}).get("tasks") for one in (before, now))
+    if difference := _difference(graded, again, "provenance.tasks"):
         raise InputError(f"{file}: {difference}; `groupwise evaluate --rescore {place}` grades it again, or choose "
                          "another --out")  # fmt: skip
 

@@ -6,6 +6,7 @@ What is found here needs no torch; a model is loaded when the first of its rollo
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256 as hash_of
@@ -26,6 +27,8 @@ from groupwise.harness.verify.commands import parse_options
 WEIGHTS = ("*.safetensors", "*.bin")
 # What else decides the text that comes out: the architecture, the tokenizer and its chat template, the end tokens.
 BESIDE = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+# Names of fields that hold a key: those of requests are recorded. (max_tokens is none.)
+SECRET = re.compile(r"(?i)api_?-?key|secret|password|authorization|credential|(access|auth|bearer)_?-?token|^token$")
 UNKNOWN = "an endpoint's weights cannot be known: they may change behind its name; its rollouts cannot be repeated"
 BATCHED = "vLLM's rollouts depend on which others are decoded beside them: the same command may sample others"
 
@@ -83,10 +86,13 @@ def _endpoint(model: Model, options: argparse.Namespace) -> Source:
         raise InputError("--engine openai: expected --base-url, e.g. http://127.0.0.1:8000/v1")
     try:
         from groupwise.harness.engines.endpoint import OpenAIEngine
-        from groupwise.harness.engines.endpoint.address import base_of
+        from groupwise.harness.engines.endpoint.address import KEY_VARIABLES, base_of
     except ImportError as error:
         raise InputError(f"--engine openai: needs {error.name}; `pip install 'groupwise[endpoint]'`") from error
     url, body = base_of(options.base_url), parse_options(options.body, "--body", "top_k=20")
+    for name in filter(SECRET.search, body):
+        raise InputError(f"--body {name}: fields of requests are written into records; put the key into "
+                         f"{KEY_VARIABLES[0]}")  # fmt: skip
     known: dict[str, Any] = {"source": "endpoint", "base_url": url, "name": model.name}
     if body:
         known["body"] = body
@@ -227,7 +233,7 @@ def _open_vllm(folder: str, options: argparse.Namespace) -> Opened:
 
     from groupwise.harness.engines.on_vllm import VllmEngine, VllmSettings
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     there = (Path(folder) / "generation_config.json").is_file()
     eos = ends_of(GenerationConfig.from_pretrained(folder) if there else None, tokenizer)
     settings = VllmSettings(

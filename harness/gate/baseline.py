@@ -11,7 +11,7 @@ to change a tolerance, edit it.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +20,7 @@ from typing import Any
 
 from groupwise.harness.errors import InputError
 from groupwise.harness.gate.policy import Policy, from_dict
+from groupwise.harness.jsontext import loads
 from groupwise.harness.records import write_text
 from groupwise.harness.scores.document import from_document, text, to_document
 from groupwise.harness.scores.table import Scores
@@ -40,7 +41,7 @@ class Baseline:
 def default_path(scores: Sequence[Scores]) -> Path:
     """Where the baseline of these scores lies unless told otherwise: named after the experiment, or the source."""
     first = scores[0]
-    name = str(first.about.get("experiment") or Path(first.place).resolve().name.split(".")[0])
+    name = str(first.about.get("experiment") or Path(os.path.realpath(first.place)).name.split(".")[0])
     return FOLDER / f"{Path(name).name}.json"
 
 
@@ -67,7 +68,7 @@ def record(path: Path, scores: Sequence[Scores], policy: Policy, *, force: bool)
 def read(path: Path) -> Baseline:
     """A recorded baseline. Raises InputError naming file and key for anything else."""
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        data: Any = loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such baseline; `groupwise gate RESULTS --record` makes one") from None
     except (OSError, ValueError) as error:
@@ -82,7 +83,11 @@ def read(path: Path) -> Baseline:
     if not isinstance(document, Mapping):
         raise InputError(f"{path}: scores: expected a stored-scores document, got {type(document).__name__}")
     scores = from_document(document, str(path))
-    if data.get("sha256") != digest(document):
+    try:
+        found = digest(document)
+    except ValueError:  # it holds NaN, which is never written
+        found = ""
+    if data.get("sha256") != found:
         raise InputError(f"{path}: sha256: not that of the scores in it: the file was changed since it was recorded")
     return Baseline(scores, from_dict(data.get("policy"), str(path)), str(path))
 

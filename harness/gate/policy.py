@@ -83,21 +83,22 @@ def changed(
 def from_dict(data: Any, place: str) -> Policy:
     """A recorded policy. Raises InputError naming `place` and the key."""
     if not isinstance(data, Mapping):
-        raise InputError(f"{place}: policy: expected an object, got {data!r}")
+        raise InputError(f"{place}: policy: expected an object, got {data!a:.60}")
     expected = {"metrics", "tolerances", "alpha", "correction"}
     if set(data) != expected:
         raise InputError(f"{place}: policy: expected the keys {', '.join(sorted(expected))}, got {sorted(data)}")
     metrics, tolerances = data["metrics"], data["tolerances"]
     if not isinstance(metrics, list) or not metrics or not all(isinstance(name, str) for name in metrics):
-        raise InputError(f"{place}: policy.metrics: expected a list of names, got {metrics!r}")
+        raise InputError(f"{place}: policy.metrics: expected a list of names, got {metrics!a:.60}")
     if not isinstance(tolerances, Mapping) or set(tolerances) != set(metrics):
-        raise InputError(f"{place}: policy.tolerances: expected one number for each metric, got {tolerances!r}")
+        raise InputError(f"{place}: policy.tolerances: expected one number for each metric, got {tolerances!a:.60}")
     top = {"tokens": float("inf")}
     limits = {
         name: _number(value, f"{place}: policy.tolerances.{name}", 0.0, top.get(name, 1.0))
         for name, value in tolerances.items()
     }
-    return checked(Policy(tuple(metrics), limits, data["alpha"], data["correction"]), f"{place}: policy")
+    alpha = _number(data["alpha"], f"{place}: policy.alpha", 0.0001, 0.5)
+    return checked(Policy(tuple(metrics), limits, alpha, data["correction"]), f"{place}: policy")
 
 
 def checked(policy: Policy, place: str) -> Policy:
@@ -111,15 +112,17 @@ def checked(policy: Policy, place: str) -> Policy:
             raise InputError(f"{place}: {error}") from None
     _number(policy.alpha, f"{place}: alpha", 0.0001, 0.5)
     if policy.correction not in CORRECTIONS:
-        raise InputError(f"{place}: correction: expected one of {', '.join(CORRECTIONS)}, got {policy.correction!r}")
+        raise InputError(
+            f"{place}: correction: expected one of {', '.join(CORRECTIONS)}, got {policy.correction!a:.60}"
+        )
     return policy
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
     try:
         number = float(value) if not isinstance(value, bool) else float("nan")
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not low <= number <= high:
-        raise InputError(f"{what}: expected a number between {low:g} and {high:g}, got {value!r}")
+        raise InputError(f"{what}: expected a number between {low:g} and {high:g}, got {value!a:.60}")
     return number

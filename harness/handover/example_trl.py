@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     problems = [{"prompt": list(p.prompt), "answers": list(p.answers)} for p in task.problems("train")[:32]]
     with tempfile.TemporaryDirectory() as output:
         trainer = GroupwiseTrainer(
-            AutoModelForCausalLM.from_pretrained(folder),
+            AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, trust_remote_code=False),
             reward_funcs=Judge(task.verifier, column="answers"),
             algorithm=chosen.algorithm,
             args=GRPOConfig(
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 gradient_checkpointing=False, disable_tqdm=True,
             ),
             train_dataset=Dataset.from_list(problems),
-            processing_class=AutoTokenizer.from_pretrained(folder),
+            processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         )  # fmt: skip
         trainer.train()
     for step in trainer.state.log_history:

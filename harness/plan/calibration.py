@@ -189,14 +189,14 @@ def from_run(folder: Path) -> Calibration:
         times, notes = _times(rows)
         evaluation, seconds = _evaluations(folder, experiment, times)
         training = _training(manifest, experiment, times, total(evaluation.values()).per_rollout)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        libraries, machine = (dict(manifest["provenance"][name]) for name in ("libraries", "machine"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{folder}: expected the folder of a finished run with timings.jsonl: {error}") from error
     if not seconds or not training:
         raise InputError(f"{folder}/timings.jsonl: expected the times of a base evaluation and of a cell")
-    libraries = manifest["provenance"]["libraries"]
     key = {
         **key_of(experiment),
-        "machine": {"processor": manifest["provenance"]["machine"]["processor"]},
+        "machine": {"processor": machine.get("processor")},
         "libraries": {name: libraries.get(name) for name in LIBRARIES},
     }
     key["compute"] = {name: value for name, value in key["compute"].items() if name != "processes"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from groupwise import tasks
 from groupwise.harness.experiment import Experiment, check_data
 from groupwise.harness.layout import BASE
 
@@ -103,7 +104,7 @@ def count(experiment: Experiment, source: str, data_dir: Path | None) -> Counts:
     held = []
     for table in config.tasks:
         task = table.make()
-        available = len(task.problems(table.split, data_dir))
+        available = len(tasks.problems_of(task, table.split, data_dir))
         problems = min(available, table.problems or available)
         held.append(
             Held(

@@ -6,6 +6,7 @@ Each check raises RecordError naming file, line or key, and what was expected.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,14 @@ from groupwise.harness.jsontext import check_text, loads
 from groupwise.harness.layout import BASE, EVALUATION, SCHEMA_VERSION
 from groupwise.harness.sums import DAMAGED, NAME, RECORDS, changed
 
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]{0,99}")  # a part of file names
 LARGEST = 2**53  # counts beyond it are no whole numbers as floats any more
 SEEDS = 2**63
 WAY_OUT = f"`run --resume` makes a cell's records again; to take it as it is, remove its line from {NAME} beside it"
 LEDGER_LINES = ("final", "draft", "discarded", "evaluation", "reference")
+OVERLAP_COUNTS = ("evaluation", "same_text", "shared_13gram")
+RECIPE_TEXTS = ("title", "citation", "supervision", "formula", "signal_free", "cost")
+CELL = {"label", "seed", "status"}
 LEDGER_COUNTS = ("charged", "budget", "optimizer_steps", "trained_tokens", "verifier_calls")
 
 
@@ -41,12 +45,25 @@ def check_sums(run: Path, *, cells: bool = True) -> None:
 
 def read_text(path: Path) -> str:
     """The text of a file, bytes that are no UTF-8 replaced."""
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise RecordError(f"{path}: not found") from None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def check_regular(path: Path) -> None:
+    """Raises RecordError for a pipe or a device under the name of a record: reading it might never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RecordError(f"{path}: cannot be read: not a regular file")
+
+
+def check_inside(folder: Path, path: Path) -> None:
+    """Raises RecordError for a path that leads out of the run folder, through a link."""
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise RecordError(f"{path}: leads out of the run folder")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -82,10 +99,11 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("recipes", "provenance", "overlap"):
         if not isinstance(manifest.get(key, {}), dict):
             yield key, f"a table, got {shown(manifest[key])}"
-    recipes = manifest.get("recipes", {})
-    for label in recipes if isinstance(recipes, dict) else ():
-        if not isinstance(recipes[label], dict):
-            yield f"recipes.{label}", f"a table, got {shown(recipes[label])}"
+    yield from _wrong_recipes(manifest.get("recipes", {}))
+    yield from _wrong_overlap(manifest.get("overlap", {}))
+    cells = manifest.get("cells", [])
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) and cell.keys() >= CELL for cell in cells):
+        yield "cells", f"a list of tables with {', '.join(sorted(CELL))}, got {shown(cells)}"
     provenance = manifest.get("provenance", {})
     if isinstance(provenance, dict) and not isinstance(provenance.get("tasks", {}), dict):
         yield "provenance.tasks", f"a table, got {shown(provenance['tasks'])}"
@@ -94,6 +112,25 @@ def _wrong(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "experiment", f"a table with {section_of(manifest)}, seeds and evaluation.tasks"
         return
     yield from _wrong_experiment(experiment, section_of(manifest))
+
+
+def _wrong_recipes(recipes: Any) -> Iterator[tuple[str, str]]:
+    for label, recipe in recipes.items() if isinstance(recipes, dict) else ():
+        if not isinstance(recipe, dict):
+            yield f"recipes.{label}", f"a table, got {shown(recipe)}"
+            continue
+        for key in RECIPE_TEXTS:
+            if not isinstance(recipe.get(key, ""), str):
+                yield f"recipes.{label}.{key}", f"a text, got {shown(recipe[key])}"
+        kinds = recipe.get("learns_from", [])
+        if not isinstance(kinds, list) or not all(isinstance(kind, str) for kind in kinds):
+            yield f"recipes.{label}.learns_from", f"a list of texts, got {shown(kinds)}"
+
+
+def _wrong_overlap(overlap: Any) -> Iterator[tuple[str, str]]:
+    for task, counts in overlap.items() if isinstance(overlap, dict) else ():
+        if not isinstance(counts, dict) or not all(count(counts.get(key)) for key in OVERLAP_COUNTS):
+            yield f"overlap.{task}", f"a table with the counts {', '.join(OVERLAP_COUNTS)}, got {shown(counts)}"
 
 
 def section_of(manifest: Mapping[str, Any]) -> str:
@@ -120,13 +157,21 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
     budget = experiment.get("budget")
     if budget is not None and not (isinstance(budget, dict) and number(budget.get("total", 0))):
         yield "experiment.budget", f"a table with a number as total, got {shown(budget)}"
+    train = experiment.get("train") or {}
+    trained = train.get("tasks") or [train.get("task", "not recorded")] if isinstance(train, dict) else None
+    if not (isinstance(trained, list) and all(map(_named, trained))):
+        yield "experiment.train", f"a table with tasks that have names, got {shown(train)}"
     evaluation = experiment.get("evaluation")
     if not isinstance(evaluation, dict):
         yield "experiment.evaluation", f"a table with tasks, got {shown(evaluation)}"
         return
     tasks, ks = evaluation.get("tasks"), evaluation.get("k", [1])
-    if not (isinstance(tasks, list) and tasks and all(map(_named, tasks))):
+    if not (isinstance(tasks, list) and tasks and all(map(_filed, tasks))):
         yield "experiment.evaluation.tasks", f"a list of names, or of tables with one, got {shown(tasks)}"
+    if not whole(evaluation.get("curve_points") or 1, 1, LARGEST):
+        yield "experiment.evaluation.curve_points", f"a whole number from 1, got {shown(evaluation['curve_points'])}"
+    if not isinstance(evaluation.get("sampling") or {}, dict):
+        yield "experiment.evaluation.sampling", f"a table, got {shown(evaluation['sampling'])}"
     if not (isinstance(ks, list) and all(whole(k, 1, SEEDS) for k in ks)):
         yield "experiment.evaluation.k", f"a list of whole numbers from 1, got {shown(ks)}"
 
@@ -134,6 +179,11 @@ def _wrong_experiment(experiment: Mapping[str, Any], section: str) -> Iterator[t
 def _named(entry: Any) -> bool:
     name = entry.get("name") if isinstance(entry, dict) else entry
     return isinstance(name, str) and name.isprintable()
+
+
+def _filed(entry: Any) -> bool:
+    """Whether a task has a name that can be a file's: none that leads out of the run folder."""
+    return _named(entry) and re.fullmatch(r"[^./\\][^/\\]{0,99}", name_of(entry)) is not None
 
 
 def name_of(entry: Any) -> str:
@@ -207,5 +257,8 @@ def count(value: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A value in a message: short, on one line, without control characters."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # Python writes no integer of that many digits
+        text = "an integer of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

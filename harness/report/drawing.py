@@ -26,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from groupwise.harness.layout import BASE
+from groupwise.harness.layout import BASE, file_name
 from groupwise.harness.report.tables import name_of
 
 Summary = dict[str, Any]
@@ -236,4 +236,4 @@ def render(drawing: Drawing) -> Picture:
         getattr(canvas, f"print_{kind}")(buffer, metadata=_METADATA[kind])
         figure.dpi = resolution
         files[kind] = buffer.getvalue()
-    return Picture(drawing.name, drawing.title, drawing.caption, files)
+    return Picture(file_name(drawing.name), drawing.title, drawing.caption, files)

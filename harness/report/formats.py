@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from groupwise.harness.csvtext import plain_cell
+from groupwise.harness.layout import file_name
 from groupwise.harness.report.html.safe import visible
 from groupwise.harness.report.tables import MARK, Cell, Summary, Table, all_tables
 
@@ -63,7 +65,7 @@ def latex(table: Table) -> str:
         r"\begin{table*}[t]",
         r"\centering\scriptsize\setlength{\tabcolsep}{2.5pt}\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{latex_text(table.caption)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\label{{tab:{file_name(table.name)}}}",
         rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
         r"\toprule",
         " & ".join(latex_text(title) for title in table.head) + r" \\",
@@ -168,7 +170,9 @@ def _flat(row: Summary) -> Summary:
 
 def _csv(rows: list[Summary]) -> str:
     text = io.StringIO()
-    pd.DataFrame(rows).to_csv(text, index=False, lineterminator="\n")
+    pd.DataFrame([{key: plain_cell(value) for key, value in row.items()} for row in rows]).to_csv(
+        text, index=False, lineterminator="\n"
+    )
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ wording are estimated on these, and say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -17,9 +17,9 @@ from pyarrow import compute
 from pyarrow import json as arrow_json
 
 from groupwise.harness.jsontext import loads
-from groupwise.harness.report.checks import LARGEST, RecordError, count, number, read_text, shown, whole
+from groupwise.harness.report.checks import LARGEST, RecordError, check_regular, count, number, shown, whole
 
-__all__ = ["TEXT_PROBLEMS", "RecordError", "alike", "read_lines", "read_rollouts", "some_problems"]
+__all__ = ["TEXT_PROBLEMS", "RecordError", "alike", "each_line", "read_lines", "read_rollouts", "some_problems"]
 
 TEXT_PROBLEMS = 64  # of a task whose completions are kept
 BLOCK = 32 << 20  # bytes; no line may be longer for the quick way
@@ -41,22 +41,40 @@ _REQUIRED = ("problem", "sample", "answer", "score")
 
 def read_lines(path: Path, *, running: bool) -> list[dict[str, Any]]:
     """Rows of a JSON-lines file. running: a torn last line is dropped; else it is an error like any other."""
-    lines = read_text(path).split("\n")
-    torn = lines.pop()  # empty when the file ends in a newline, as every complete one does
-    rows: list[dict[str, Any]] = []
-    for at, line in enumerate([*lines, torn] if torn else lines, start=1):
-        last = at >= len(lines) + (1 if torn else 0)
-        try:
-            row = loads(line)
-        except ValueError as error:
-            if running and last:
-                break
-            hint = " (a torn last line is only allowed while the run is going on)" if last else ""
-            raise RecordError(f"{path}, line {at}: not JSON: {error}{hint}") from None
-        if not isinstance(row, dict):
-            raise RecordError(f"{path}, line {at}: expected an object, got {type(row).__name__}")
-        rows.append(row)
-    return rows
+    return list(each_line(path, running=running))
+
+
+def each_line(path: Path, *, running: bool) -> Iterator[dict[str, Any]]:
+    """The same one by one: a file may be larger than memory."""
+    check_regular(path)
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            line, at = file.readline(), 1
+            while line:
+                following = file.readline()
+                row = _row(line, f"{path}, line {at}", last=not following, running=running)
+                if row is None:
+                    return
+                yield row
+                line, at = following, at + 1
+    except FileNotFoundError:
+        raise RecordError(f"{path}: not found") from None
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _row(line: str, place: str, *, last: bool, running: bool) -> dict[str, Any] | None:
+    """One line's row; None for a torn last one that may be there."""
+    try:
+        row = loads(line.removesuffix("\n"))
+    except ValueError as error:
+        if running and last:
+            return None
+        hint = " (a torn last line is only allowed while the run is going on)" if last else ""
+        raise RecordError(f"{place}: not JSON: {error}{hint}") from None
+    if not isinstance(row, dict):
+        raise RecordError(f"{place}: expected an object, got {type(row).__name__}")
+    return row
 
 
 def read_rollouts(path: Path, *, running: bool, texts: bool) -> pa.Table:
@@ -74,6 +92,7 @@ def read_rollouts(path: Path, *, running: bool, texts: bool) -> pa.Table:
 
 def _quick(path: Path) -> pa.Table | None:
     """The file through pyarrow; None when anything is unusual, for the slow way to name it or to cope with it."""
+    check_regular(path)
     try:
         data = path.read_bytes()
     except OSError as error:

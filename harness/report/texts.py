@@ -22,7 +22,7 @@ from groupwise.harness.embedders import hash_rows
 from groupwise.harness.jsontext import loads
 from groupwise.harness.layout import RIGHT, cell_name
 from groupwise.harness.report.cells import KEY, Measure
-from groupwise.harness.report.checks import RecordError
+from groupwise.harness.report.checks import RecordError, check_regular
 from groupwise.harness.report.read import FINAL
 from groupwise.harness.report.rows import some_problems
 from groupwise.harness.statistics.volume import volume
@@ -234,6 +234,7 @@ def _digest_of(folder: Path, evaluation: str) -> str:
 
 def digest(path: Path) -> str:
     """What tells a file from another one: SHA-256 of its bytes. Raises RecordError when it cannot be read."""
+    check_regular(path)
     try:
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from groupwise.harness.report.figures import Picture, pictures
 from groupwise.harness.report.findings import missing, sentences
 from groupwise.harness.report.formats import csv_files, latex, markdown, plain, terminal
 from groupwise.harness.report.html.page import page
+from groupwise.harness.report.html.safe import visible
 from groupwise.harness.report.html.samples import read_examples
 from groupwise.harness.report.read import Run, read_object, read_run
 from groupwise.harness.report.rows import RecordError
@@ -55,14 +56,27 @@ def write_report(run_dir: Path) -> Path:
         with _alone(run.folder):
             return _written(run, summary, drawn, fresh)
     except OSError as error:
-        shutil.rmtree(fresh, ignore_errors=True)
         raise InputError(f"{run.folder / PLACE}: cannot be written: {error.strerror or error}") from error
 
 
 def _written(run: Run, summary: Summary, drawn: Sequence[Picture], fresh: Path) -> Path:
     place, old = run.folder / PLACE, run.folder / ".report.old"
     for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _remove(leftover)
+    try:
+        _fill(fresh, run, summary, drawn)
+    except BaseException:
+        _remove(fresh)
+        raise
+    if place.exists() or place.is_symlink():
+        place.rename(old)
+    fresh.rename(place)
+    _remove(old)
+    return place
+
+
+def _fill(fresh: Path, run: Run, summary: Summary, drawn: Sequence[Picture]) -> None:
+    """Write every file of the report into a new folder."""
     (fresh / "figures").mkdir(parents=True)
     (fresh / "tables").mkdir()
     for picture in drawn:
@@ -76,11 +90,14 @@ def _written(run: Run, summary: Summary, drawn: Sequence[Picture], fresh: Path) 
     files["index.html"] = page(summary, drawn, run.manifest, read_examples(run), all_tables(summary))
     for name, content in files.items():
         (fresh / name).write_text(content, encoding="utf-8", newline="\n")
-    if place.exists():
-        place.rename(old)
-    fresh.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-    return place
+
+
+def _remove(path: Path) -> None:
+    """Remove what is there; of a link the link alone, and nothing that it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -113,8 +130,8 @@ def latex_tables(summary: Summary) -> str:
     return "\n".join([head, *map(latex, all_tables(summary))])
 
 
-def _markdown(summary: Summary, drawn: list[Picture]) -> str:
-    lines = [f"# {summary['name']}", "", _opening(summary), ""]
+def _markdown(summary: Summary, drawn: Sequence[Picture]) -> str:
+    lines = [plain(f"# {summary['name']}"), "", plain(_opening(summary)), ""]
     if summary["missing"]:
         lines += ["## Not finished", "", "The report covers what is there.", ""]
         lines += [plain(f"- missing: {gap}") for gap in missing(summary)] + [""]
@@ -155,7 +172,7 @@ def _optimizers(summary: Summary) -> list[str]:
         title, source = recipe.get("title", label), recipe.get("citation", "no source recorded")
         groups = f" Groups without contrast: {recipe['signal_free']}." if recipe.get("signal_free") else ""
         supervision = recipe.get("supervision", "not recorded")
-        lines.append(f"- **{label}**: {title} ({source}){kind}. Supervision: {supervision}.{groups}")
+        lines.append(plain(f"- **{label}**: {title} ({source}){kind}. Supervision: {supervision}.{groups}"))
         if recipe.get("formula"):
-            lines += ["", *(f"      {line}" for line in str(recipe["formula"]).splitlines()), ""]
+            lines += ["", *(f"      {visible(line)}" for line in str(recipe["formula"]).splitlines()), ""]
     return [*lines, ""] if len(lines) > 2 else []

@@ -133,6 +133,10 @@ def _scores(entry: Any, problems: Mapping[str, Sequence[str]], place: str, key: 
     name, untrained = entry.get("name"), entry.get("untrained")
     if not isinstance(name, str) or not isinstance(untrained, bool):
         raise InputError(f"{where}: expected `name`, a text, and `untrained`, true or false")
+    try:
+        json.dumps(about, allow_nan=False)
+    except ValueError:
+        raise InputError(f"{where}.about: expected finite numbers") from None
     for task, told in _object(about.get("tasks", {}), f"{where}.about.tasks").items():
         _object(told, f"{where}.about.tasks.{task}")
     parts = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def _verify(options: argparse.Namespace) -> int:
     verifier = options.verifier or own
     if verifier is None:
         raise InputError("verify: expected --task, or --verifier for rows with references of their own")
-    if options.out is not None and options.out.resolve() in {path.resolve() for path in options.files}:
+    if options.out is not None and os.path.realpath(options.out) in map(os.path.realpath, options.files):
         raise InputError(f"--out {options.out}: is also an input")
     check_verifier(verifier)
     summary = {

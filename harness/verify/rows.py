@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.harness.errors import InputError
+from groupwise.harness.jsontext import check_text, loads
+from groupwise.harness.report.checks import number
 
 COMPLETION = ("completion", "response", "text", "output", "solution")  # EvalPlus calls it solution
 IDS = ("problem", "id", "problem_id", "task_id", "unique_id", "question_id")
@@ -87,7 +89,8 @@ def _objects(path: Path) -> Iterator[tuple[str, Fields]]:
 
 def _object(line: bytes, place: str) -> Fields:
     try:
-        fields = json.loads(line)
+        fields = loads(line)
+        check_text(fields)
     except ValueError as error:
         raise InputError(f"{place}: not valid JSON: {error}") from error
     if not isinstance(fields, dict):
@@ -105,8 +108,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, Fields]]:
             for fields in batch.to_pylist():
                 number += 1
                 yield f"{path}: row {number}", fields
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as parquet: {error}") from error
+    except (OSError, pyarrow.ArrowException, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: cannot be read as parquet: {' '.join(str(error).split())}") from error
 
 
 def _plain(place: str, fields: Fields, label: str | None) -> Iterator[Row]:
@@ -151,7 +154,13 @@ def _arguments(arguments: Any) -> Iterator[str]:
     """The prompts of lm-eval's ``{"gen_args_0": {"arg_0": prompt, ...}}``, or of a list of lists (older files)."""
     requests = arguments.values() if isinstance(arguments, dict) else arguments if isinstance(arguments, list) else []
     for request in requests:
-        first = request.get("arg_0") if isinstance(request, dict) else request[0] if request else None
+        first = (
+            request.get("arg_0")
+            if isinstance(request, dict)
+            else request[0]
+            if isinstance(request, list) and request
+            else None
+        )
         if isinstance(first, str):
             yield first
 
@@ -215,7 +224,7 @@ def _label(fields: Fields, name: str | None, place: str) -> float | None:
     value = None if field is None else fields[field]
     if value is None or value != value:  # NaN stands for "no value" in parquet files
         return None
-    if not isinstance(value, (bool, int, float)):
+    if not number(value):
         raise InputError(f"{place}: {field}: expected true, false or a score, got {_shown(value)}")
     return float(value)
 

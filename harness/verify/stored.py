@@ -135,7 +135,7 @@ def default_split(task: Task) -> str:
 def problems_of(task: Task, split: str | None, data_dir: Path | None) -> list[Problem]:
     """The problems of the split, by default ``default_split``. Raises InputError."""
     try:
-        return task.problems(split or default_split(task), data_dir)
+        return tasks.problems_of(task, split or default_split(task), data_dir)
     except (DataError, ValueError) as error:
         raise InputError(f"--task {task.name}: {error}") from error
 

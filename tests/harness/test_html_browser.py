@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_fixture import assert_unharmed, browser
 from html_fixture import ATTACKS, HOSTILE_ID, OVERRIDE, SPACED, built, hostile_run
 
-selenium = pytest.importorskip("selenium", reason="the page is tested through selenium, which is not installed")
+pytest.importorskip("selenium", reason="the page is tested through selenium, which is not installed")
 
-from selenium import webdriver  # noqa: E402
-from selenium.webdriver.chrome.service import Service  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.select import Select  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.select import Select
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-DRIVER = shutil.which("chromedriver")
 SORTED_DESCENDING = ["two", "five", "three", "one", "four"]  # the one without a number last, either way
 SORTED_ASCENDING = ["one", "three", "five", "two", "four"]
 
 
 @pytest.fixture(scope="module")
 def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if not BROWSER or not DRIVER:
-        pytest.skip("no Chromium with chromedriver is installed: the page cannot be looked at in a browser")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--force-device-scale-factor=1", f"--user-data-dir={profile}"):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    options.set_capability("unhandledPromptBehavior", "ignore")
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +48,6 @@ def page(chrome: Any, address: str) -> Any:
 def size(chrome: Any, width: int) -> None:
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def requests(chrome: Any) -> list[str]:
-    """Addresses that the page asked for, other than its own and those inside it."""
-    messages = [json.loads(entry["message"])["message"] for entry in chrome.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    assert sent, "the log of requests works: it has the page itself"
-    return [url for url in sent if not url.startswith("data:") and url != chrome.current_url.partition("#")[0]]
-
-
-def assert_unharmed(chrome: Any) -> None:
-    assert chrome.execute_script("return window.hacked") is None
-    assert requests(chrome) == []
-    assert chrome.get_log("browser") == []
 
 
 def names(page: Any) -> list[str]:

@@ -7,7 +7,6 @@ same problems.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from groupwise.harness.jsontext import loads
 from groupwise.harness.layout import RIGHT, cell_name
 from groupwise.harness.report.html.safe import script_data
 from groupwise.harness.report.read import FINAL, Run
@@ -153,10 +153,10 @@ def _lines(path: Path, wanted: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         for line in lines:
             # Most lines are of other problems: their ids are read, the rest of them is not.
             start = _ID.match(line)
-            if start and json.loads(start[1]) not in wanted:
-                continue
             try:
-                row = json.loads(line)
+                if start and loads(start[1]) not in wanted:
+                    continue
+                row = loads(line)
             except ValueError:
                 continue
             if isinstance(row, dict) and str(row.get("problem")) in wanted:
@@ -207,7 +207,8 @@ def _prompt(prompt: Any) -> tuple[tuple[str, Text], ...]:
         return ()
     if isinstance(prompt, str):
         return (("prompt", shorten(prompt, PROMPT)),)
-    return tuple((str(m.get("role", "")), shorten(str(m.get("content", "")), PROMPT)) for m in prompt)
+    said = [m for m in prompt if isinstance(m, dict)] if isinstance(prompt, list) else []
+    return tuple((str(m.get("role", "")), shorten(str(m.get("content", "")), PROMPT)) for m in said)
 
 
 def _sample(row: Mapping[str, Any], clip: int) -> Sample:

@@ -1,0 +1,58 @@
+"""Memory of a training run over thousands of steps.
+
+    python tests/benchmarks/long_run.py [--steps 4000] [--algorithm grpo]
+
+Trains one cell of the embedded model (two problems x two short completions a step) in this process and prints its
+resident memory over the steps, and the slope after the first quarter with a 95 % interval (least squares over the
+means of 30 equal parts; what a part's steps share is in its mean).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "long"))
+
+import numpy as np
+import torch
+from many_steps import BATCH, GROUP, experiment, resident, train
+from scipy import stats
+
+PARTS, SHOWN = 30, 8
+MEBIBYTE = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--algorithm", default="grpo")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sizes: list[int] = []
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        train(Path(folder), experiment(options.steps, options.algorithm), lambda _: sizes.append(resident()))
+        records = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    seconds = time.perf_counter() - began
+    memory = np.array(sizes) / MEBIBYTE
+    print(f"{options.algorithm}: {len(sizes)} steps of {BATCH * GROUP} rollouts in {seconds:.0f} s; records "
+          f"{records / MEBIBYTE:.1f} MiB")  # fmt: skip
+    for at in np.linspace(0, len(memory) - 1, SHOWN + 1).astype(int):
+        print(f"step {at + 1:6d}  {memory[at]:8.1f} MiB")
+    first = len(memory) // 4
+    parts = np.array_split(np.arange(first, len(memory)), PARTS)
+    x, y = (np.array([values[part].mean() for part in parts]) for values in (np.arange(len(memory)), memory))
+    fit = stats.linregress(x, y)
+    half = stats.t.ppf(0.975, PARTS - 2) * fit.stderr
+    print(f"slope after step {first}: {1000 * fit.slope:+.3f} MiB per 1000 steps "
+          f"[{1000 * (fit.slope - half):+.3f}, {1000 * (fit.slope + half):+.3f}]")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
