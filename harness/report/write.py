@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def write_report(run_dir: Path) -> Path:
         raise InputError(f"{run.folder / PLACE}: cannot be written: {error.strerror or error}") from error
 
 
-def _written(run: Run, summary: Summary, drawn: Sequence[Picture], fresh: Path) -> Path:
+def _written(run: Run, summary: Summary, drawn: list[Picture], fresh: Path) -> Path:
     place, old = run.folder / PLACE, run.folder / ".report.old"
     for leftover in (fresh, old):
         _remove(leftover)

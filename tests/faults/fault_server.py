@@ -7,6 +7,7 @@ it forks: torch, OpenMP, BLAS and the tokenizers are held to one.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -190,14 +192,22 @@ def warm() -> None:
     """Import what the commands use, and use it once."""
     import torch
 
+    from groupwise import tasks
     from groupwise.harness import cell, cli, run, worker  # noqa: F401
     from groupwise.harness.evaluation import rescore  # noqa: F401
     from groupwise.harness.evaluation import run as evaluation  # noqa: F401
     from groupwise.harness.loading import load_model, resolve
     from groupwise.harness.report import write  # noqa: F401
+    from groupwise.tasks.word_arithmetic import WordArithmetic
 
     torch.set_num_threads(1)
     load_model(resolve("embedded")[0])
+    # The problems are generated anew for every use; and no fork need look through what all of them share.
+    WordArithmetic.problems = cache(WordArithmetic.problems)  # type: ignore[method-assign]
+    for split in ("train", "test"):
+        tasks.make("word_arithmetic").problems(split, None)
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":
