@@ -35,16 +35,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes: list[int] = []
+    shown = {*np.linspace(1, options.steps, SHOWN + 1).astype(int).tolist()}
+
+    def look(step: int) -> None:
+        sizes.append(resident())
+        if step in shown:
+            print(f"step {step:6d}  {sizes[-1] / MEBIBYTE:8.1f} MiB  {time.perf_counter() - began:6.0f} s", flush=True)
+
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        train(Path(folder), experiment(options.steps, options.algorithm), lambda _: sizes.append(resident()))
+        train(Path(folder), experiment(options.steps, options.algorithm), look)
         records = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     seconds = time.perf_counter() - began
     memory = np.array(sizes) / MEBIBYTE
     print(f"{options.algorithm}: {len(sizes)} steps of {BATCH * GROUP} rollouts in {seconds:.0f} s; records "
           f"{records / MEBIBYTE:.1f} MiB")  # fmt: skip
-    for at in np.linspace(0, len(memory) - 1, SHOWN + 1).astype(int):
-        print(f"step {at + 1:6d}  {memory[at]:8.1f} MiB")
     first = len(memory) // 4
     parts = np.array_split(np.arange(first, len(memory)), PARTS)
     x, y = (np.array([values[part].mean() for part in parts]) for values in (np.arange(len(memory)), memory))

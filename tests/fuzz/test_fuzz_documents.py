@@ -72,6 +72,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+HELD_OUT = json.dumps([{"name": TASK, "split": "test", "problems": 6}])
 LOG = "samples_t_2026-01-01T00-00-00.000000.jsonl"
 # What is changed, and the command; FILE is the changed file, others are those of the valid folder.
 CASES = {
@@ -107,7 +108,7 @@ CASES = {
             "STORE",
         ],
     ),
-    "a pilot": ("scores.json", ["plan", "smoke", "--pilot", "FILE"]),
+    "a pilot": ("scores.json", ["plan", "smoke", "--pilot", "FILE", "--set", f"evaluation.tasks={HELD_OUT}"]),
 }
 
 
