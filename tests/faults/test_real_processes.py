@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,14 +46,14 @@ def alive(process: int) -> bool:
         return False
 
 
-def holders(file: Path) -> set[int]:
-    """The processes that have the file open."""
+def holders(file: Path, processes: set[int]) -> set[int]:
+    """Those of the processes that have the file open."""
     found = set()
-    for place in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in processes:
         try:
-            if place.readlink() == file:
-                found.add(int(place.parent.parent.name))
-        except OSError:  # it ended meanwhile, or is somebody else's
+            if any(place.readlink() == file for place in Path(f"/proc/{process}/fd").iterdir()):
+                found.add(process)
+        except OSError:  # it ended meanwhile, or closed the file
             continue
     return found
 
@@ -62,8 +63,9 @@ def until_held(file: Path, process: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert process.poll() is None, "it ended before the moment came"
-        if file.exists() and (found := holders(file) - {process.pid}):
+        if file.exists() and (found := holders(file, workers(process.pid))):
             return found.pop()
+        time.sleep(0.02)
     raise AssertionError(f"{file} was not written within {PATIENCE} s")
 
 
@@ -97,4 +99,5 @@ def test_a_worker_and_the_parent_are_killed(bench: Bench, tmp_path: Path) -> Non
         time.sleep(0.01)
 
     assert bench.groupwise(out.parent, *run(out, *SEEDS, "--set", "compute.processes=1")).code == 0
+    shutil.rmtree(out / "report")  # of what there was when a worker had been killed
     assert_same(out, records(whole / "run"))
