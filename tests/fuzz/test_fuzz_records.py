@@ -121,7 +121,7 @@ def test_changed_records(valid: Path, command: str) -> None:
 @pytest.mark.parametrize("kind", STRANGE)
 @pytest.mark.parametrize("command", READERS)
 def test_files_that_are_none(valid: Path, tmp_path: Path, command: str, kind: str) -> None:
-    for number, name in enumerate(FILES):
+    for number, name in enumerate(FILES[place] for place in (0, 1, 3, 4)):
         place = tmp_path / str(number)
         shutil.copytree(valid / "run", place / "run")
         make_strange(place / "run" / name, kind)
