@@ -1,4 +1,4 @@
-"""A first comparison, from Python: GRPO, Dr. GRPO and DAPO on the embedded model, in well under a minute.
+"""A first comparison, from Python: GRPO and Dr. GRPO on the embedded model, in well under a minute.
 
     python docs/examples/first_comparison.py [RUN]        (default: runs/first)
 
@@ -15,7 +15,7 @@ from groupwise.harness.run import run
 CHANGES = [
     "seeds=[0, 1]",
     "budget.total=256",
-    'algorithms={"grpo": {}, "dr_grpo": {}, "dapo": {}}',
+    'algorithms={"grpo": {}, "dr_grpo": {}}',
     'train.tasks=[{"name": "word_arithmetic", "split": "train", "problems": 64}]',
     'evaluation.tasks=[{"name": "word_arithmetic", "split": "test", "problems": 24}]',
     "evaluation.samples=4",

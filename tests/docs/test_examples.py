@@ -27,7 +27,7 @@ def python(script: str, *arguments: object) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples") / "first"
     said = python("first_comparison.py", folder)
-    assert [line.split()[0] for line in said.splitlines()[:-1]] == ["base", "grpo", "dr_grpo", "dapo"]
+    assert [line.split()[0] for line in said.splitlines()[:-1]] == ["base", "grpo", "dr_grpo"]
     return folder
 
 
@@ -38,7 +38,7 @@ def test_records_are_read_and_agree_with_the_report(run: Path) -> None:
     finally:
         sys.path.pop(0)
     rows, course = rollouts(run), steps(run)
-    assert len(rows) == 4 * 2 * 24 * 4  # labels, seeds, problems, samples
+    assert len(rows) == 3 * 2 * 24 * 4  # labels, seeds, problems, samples
     summary = json.loads((run / "report" / "summary.json").read_text(encoding="utf-8"))
     found = summary["tasks"]["word_arithmetic"]["labels"]["grpo"]["accuracy"]["value"]
     assert rows[rows["label"] == "grpo"]["score"].eq(1).mean() == pytest.approx(found, abs=1e-6)
@@ -47,7 +47,7 @@ def test_records_are_read_and_agree_with_the_report(run: Path) -> None:
 
 
 def test_runs_are_compared(run: Path) -> None:
-    said = python("compare_runs.py", f"{run}:dapo", f"{run}:grpo")
+    said = python("compare_runs.py", f"{run}:dr_grpo", f"{run}:grpo")
     assert said.startswith("word_arithmetic: ")
     assert "established after correction: no" in said
 
