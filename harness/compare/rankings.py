@@ -49,8 +49,8 @@ def _by_label(scores: Sequence[Scores]) -> dict[str, Scores]:
 
 
 def _tasks(runs: Runs, labels: Sequence[str], only: Sequence[str]) -> list[str]:
-    every = [tasks_of(run[label]) for run in runs.values() for label in labels]
-    common = sorted(reduce(set.intersection, map(set, every)))
+    every = [set(tasks_of(run[label])) for run in runs.values() for label in labels]
+    common = sorted(every[0].intersection(*every))
     for task in only:
         if task not in common:
             raise InputError(f"--task {task}: expected one that all runs have: {', '.join(common) or 'there is none'}")

@@ -101,20 +101,26 @@ def _tables(
     scores: dict[str, list[float]] = {name: [] for name in (OWN, *graders)}
     for _, verdicts in graded(named, answers, len(answers), processes):
         first = verdicts[0]
-        scores[OWN].append(np.nan if first.score is None else first.score)
         for name in COMPONENTS:
             if name in scores:
-                scores[name].append(np.nan if first.score is None else first.components.get(name, np.nan))
-        for name, verdict in zip(named[1:], verdicts[1:], strict=True):
-            scores[name].append(np.nan if verdict.score is None else verdict.score)
+                scores[name].append(_number(None if first.score is None else first.components.get(name)))
+        for name, verdict in zip((OWN, *named[1:]), verdicts, strict=True):
+            scores[name].append(_number(verdict.score))
     about = pd.DataFrame(
         [(task, one.problem, one.seed, one.label) for one in answers], columns=["task", "problem", "seed", "label"]
     )
     return {
-        name: {label: _cells(run, label, task, rows) for label, rows in about.assign(score=column).groupby("label")}
+        name: {
+            str(label): _cells(run, str(label), task, rows)
+            for label, rows in about.assign(score=column).groupby("label", sort=False)
+        }
         for name, column in scores.items()
         if not np.isnan(column).all()
     }
+
+
+def _number(score: float | None) -> float:
+    return float("nan") if score is None else score
 
 
 def _cells(run: Run, label: str, task: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -141,8 +147,8 @@ def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]])
             for label in rivals
         }
         adjusted = holm([one.p for one in differences.values()])
-        sides = ([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))
-        tau = rank_agreement(*sides, sum(drawn[label] for label in trained))
+        found_here, as_it_was = ([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))
+        tau = rank_agreement(found_here, as_it_was, sum(drawn[label] for label in trained))
         means = {label: float(np.nanmean(by_label[label])) for label in trained}
         found[grader] = {
             "accuracy": {label: proportion(table, drawn[label]).to_dict() for label, table in by_label.items()},
