@@ -44,7 +44,7 @@ def point(series: str, value: int, args: argparse.Namespace, folder: Path) -> tu
     case |= {KEYS[series]: value} if series in KEYS else {"sizes": sizes(value)}
     side = Side(sys.executable, "step_ours.py", case, folder, "point")
     for repeat in range(args.repeats + 1):
-        side.step(keep=repeat > 0)
+        side.turn(3, keep=repeat > 0)
     side.close()
     return (value if series in KEYS else side.first["parameters"] / 1e6), side
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from step_speed import Side
+from step_speed import STEPS, Side
 
 # Lever to the case in which it has something to do: (words, changes of the case). "": the case of the others.
 SITUATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -29,15 +29,17 @@ SITUATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 COLUMNS = ("step", "sampling", "scoring", "forward and backward", "optimizer", "peak GiB")
 
 
-def measure(case: dict[str, Any], settings: dict[str, dict[str, Any]], repeats: int, folder: Path) -> dict[str, Side]:
-    """A finished side for each setting (levers that are off)."""
+def measure(
+    case: dict[str, Any], settings: dict[str, dict[str, Any]], repeats: int, steps: int, folder: Path
+) -> dict[str, Side]:
+    """A finished side for each setting (levers that are off); so many steps to a repeat."""
     sides = {
         name: Side(sys.executable, "step_ours.py", {**case, "levers": dict.fromkeys(levers, False)}, folder, f"side{i}")
         for i, (name, levers) in enumerate(settings.items())
     }
     for repeat in range(repeats + 1):
         for side in sides.values():
-            side.step(keep=repeat > 0)
+            side.turn(steps, keep=repeat > 0)
     for side in sides.values():
         side.close()
     return sides
@@ -66,7 +68,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for lever in args.levers:
             words, changes = SITUATIONS[lever]
-            sides = measure({**base, **changes}, {"on": {}, "off": {lever: None}}, args.repeats, Path(scratch))
+            settings = {"on": {}, "off": {lever: None}}
+            sides = measure({**base, **changes}, settings, args.repeats, STEPS[args.model], Path(scratch))
             on, off = sides["on"], sides["off"]
             cells = [f"{off.middle(column):.2f} ({on.middle(column):.2f})" for column in COLUMNS]
             name = f"`{lever}`" + (f", {words}" if words else "")

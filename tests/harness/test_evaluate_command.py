@@ -274,7 +274,7 @@ def test_scoring_again_needs_no_rollouts_and_changes_nothing_by_itself(stored: P
     again, before = records(stored / "out-rescored"), records(stored / "out")
     differ = {name for name in before if again.get(name) != before[name]}
     assert again.keys() == before.keys()
-    assert differ == {"manifest.json", "report/index.html"}
+    assert differ == {"manifest.json", "SHA256SUMS", "report/index.html"}
     with pytest.raises(InputError, match="exists already"):
         evaluate("--rescore", stored / "out")
     # Another verifier: the verdicts change, the rollouts do not.
