@@ -67,7 +67,7 @@ def draw(found: dict[str, list[tuple[float, Side]]], path: Path) -> None:
         for phase in (phase for phase in PHASES if phase != "scoring"):
             axis.loglog(at, [side.middle(phase) for _, side in points], marker="o", markersize=3, label=phase)
         axis.set_xlabel(series)
-        axis.set_xticks(at, [f"{place:g}" if place >= 10 else f"{place:.1f}" for place in at])
+        axis.set_xticks(at, [f"{place:.3g}" for place in at])
         axis.minorticks_off()
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("seconds")
