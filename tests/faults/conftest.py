@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from fault_bench import Bench, Whole, records, run
 
-
 MEMORY, ROOM = Path("/dev/shm"), 2**30
 
 
