@@ -77,7 +77,8 @@ def step_row(step: int) -> dict[str, Any]:
 def write(folder: Path, total: int, stop: int | None) -> None:
     """Go on from the checkpoint, as `cell.Training` does, until all is written; ``stop``: the step to be killed at."""
     cell = folder / CELL
-    state = read_json(cell / STATE) if (cell / STATE).exists() else {"step": 0, "sizes": {"steps": 0, "rollouts": 0}}
+    fresh: dict[str, Any] = {"step": 0, "sizes": {"steps": 0, "rollouts": 0}}
+    state = read_json(cell / STATE) if (cell / STATE).exists() else fresh
     logs = {name: Log(cell / f"{name}.jsonl", state["sizes"][name]) for name in ("steps", "rollouts")}
     for step in range(state["step"], -(-total // BATCH)):
         if step == stop:

@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Side:
         groups = []
         for number, (problem, rollouts) in enumerate(zip(self.problems, drawn, strict=True)):
             scores = [0.0] * size if number < sparse else self.numbers.permutation(half).tolist()
-            graded = [replace(r, verdict=replace(r.verdict, score=s)) for r, s in zip(rollouts, scores, strict=True)]
+            graded = [_scored(r, s) for r, s in zip(rollouts, scores, strict=True)]
             if self.case.get("ragged"):
                 graded = [_cut(r, 1 + int(self.numbers.integers(len(r.tokens)))) for r in graded]
             groups.append(Group(problem, tuple(graded)))
@@ -120,7 +120,7 @@ class Side:
             optimizer += time.perf_counter() - start
             return norm
 
-        Policy.step = timed  # type: ignore[method-assign]
+        Policy.step = timed  # type: ignore[method-assign, assignment]
         try:
             update(self.policy, self.algorithm, groups, self.config, 1e-6, self.case["new_tokens"])
         finally:
@@ -156,6 +156,12 @@ def _cut(rollout: Rollout, length: int) -> Rollout:
     return replace(rollout, tokens=rollout.tokens[:length], logprobs=rollout.logprobs[:length])
 
 
+def _scored(rollout: Rollout, score: float) -> Rollout:
+    """The rollout with that score in place of its own."""
+    verdict: Any = rollout.verdict
+    return replace(rollout, verdict=replace(verdict, score=score))
+
+
 def model_of(case: dict[str, Any], name: str) -> tuple[Any, Any]:
     """The named model, or an untrained Llama of the sizes that the case asks for, with its tokenizer."""
     model, tokenizer = load_model(resolve(name)[0])
@@ -171,7 +177,7 @@ def limits(dtype: torch.dtype, threads: int) -> dict[str, float]:
     """GFLOP/s of a matrix product in which nothing but the processor counts, by both libraries."""
     torch.set_num_threads(threads)
     a, b = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
-    ways = {"torch": lambda: torch.nn.functional.linear(a, b)}
+    ways: dict[str, Callable[[], Any]] = {"torch": lambda: torch.nn.functional.linear(a, b)}
     if products.available(a):
         ways["oneDNN"] = lambda: products.product(a, b)
     rates = {}
@@ -196,7 +202,7 @@ def loss(case: dict[str, Any]) -> dict[str, Any]:
     drawn = draw(side.engine, side.reader, work, "final", 1.0, "shared")
     scores = [float(side.numbers.random() < 0.5) for _ in range(size * len(drawn))]
     flat = [r for rollouts in drawn for r in rollouts]
-    scored = [replace(r, verdict=replace(r.verdict, score=s)) for r, s in zip(flat, scores, strict=True)]
+    scored = [_scored(r, s) for r, s in zip(flat, scores, strict=True)]
     groups = [Group(p, tuple(scored[i * size : (i + 1) * size])) for i, p in enumerate(side.problems)]
     with torch.no_grad():
         old = side.policy.logprobs(scored, 1.0)

@@ -58,7 +58,7 @@ class Side:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("RESULT "):
-                return json.loads(line.removeprefix("RESULT "))
+                return dict(json.loads(line.removeprefix("RESULT ")))
         self.close()
         last = self._log.read_text(encoding="utf-8").strip().splitlines()[-5:]
         raise RuntimeError(f"{self.name} ended without a result:\n" + "\n".join(last))
@@ -98,7 +98,7 @@ def shared_loss(case: dict[str, Any], trl: str, folder: Path) -> bool:
     print(f"difference {difference:.1e} (at most {LOSS_TOLERANCE:.0e} allowed); ", end="")
     relative = abs(a["gradient"] - b["gradient"]) / b["gradient"]
     print(f"length of the gradient: {a['gradient']:.7f} and {b['gradient']:.7f}, {relative:.1e} apart\n")
-    return difference <= LOSS_TOLERANCE
+    return bool(difference <= LOSS_TOLERANCE)
 
 
 def measure(
