@@ -23,13 +23,22 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+KILLS = pytest.StashKey[int]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if KILLS in config.stash:
+        terminalreporter.write_line(f"{config.stash[KILLS]} commands were killed by SIGKILL")
+
+
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
     pytest.importorskip("torch", reason="needs torch")
     pytest.importorskip("transformers", reason="needs transformers")
     bench = Bench(tmp_path_factory.mktemp("said"))
     yield bench
     bench.close()
+    request.config.stash[KILLS] = bench.kills
 
 
 @pytest.fixture(scope="session")
