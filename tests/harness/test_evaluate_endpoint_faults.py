@@ -20,7 +20,7 @@ from groupwise.harness.report import write
 PROBLEMS, SAMPLES = 6, 4
 ALL = PROBLEMS * SAMPLES
 GOOD = 7  # answers before it goes wrong for good
-TIMEOUT = {"slow": 2.0}  # seconds for an answer; 60 for the others, so that a busy machine is no fault
+TIMEOUT = {"slow": 4.0}  # seconds for an answer; 60 for the others, so that a busy machine is no fault
 
 Fault = Callable[[Handler], None]
 
@@ -45,12 +45,13 @@ FAULTS: dict[str, Fault] = {
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A healthy one; nobody waits between two attempts, but the clock moves on as if."""
-    clock = FakeClock()
-    waits = clock.wait
-    # Three waits of every thread, and the endpoint counts as down: none of them takes any time.
-    monkeypatch.setattr(clock, "wait", lambda seconds, stop: waits(10 * seconds, stop))
     monkeypatch.setattr(Clock, "now", lambda _: clock.now())
     monkeypatch.setattr(Clock, "wait", lambda _, seconds, stop: clock.wait(seconds, stop))
     monkeypatch.setattr(Clock, "jitter", lambda _, most: most)
@@ -80,6 +81,18 @@ def stored(folder: Path) -> Counter[tuple[str, int]]:
     return Counter((row["problem"], row["sample"]) for line in lines for row in line["rollouts"])
 
 
+def until_stored(folder: Path, count: int) -> None:
+    """No fault may overtake a good answer that the client, on a busy machine, has not read yet."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if stored(folder).total() >= count:
+                return
+        except ValueError:  # a line that is being written, or no file yet
+            pass
+        time.sleep(0.01)
+
+
 def healthy(handler: Handler, body: dict[str, Any], number: int) -> None:
     handler.send(200, reply(body))
 
@@ -107,12 +120,26 @@ def test_a_fault_that_passes_leaves_no_trace(name: str, server: Server, tmp_path
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_that_stays_is_one_line_and_loses_nothing(
-    name: str, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    server: Server,
+    clock: FakeClock,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = undisturbed(server, tmp_path)
+    # Three waits of every thread, and the endpoint counts as down.
+    waits = clock.wait
+    monkeypatch.setattr(clock, "wait", lambda seconds, stop: waits(10 * seconds, stop))
+
+    answered = set[int]()
 
     def answer(handler: Handler, body: dict[str, Any], number: int) -> None:
-        FAULTS[name](handler) if number >= GOOD else healthy(handler, body, number)
+        if number < GOOD:
+            answered.add(body["seed"])
+            return healthy(handler, body, number)
+        until_stored(tmp_path, GOOD)
+        return FAULTS[name](handler)
 
     server.on_post = answer
     capsys.readouterr()
@@ -128,7 +155,9 @@ def test_a_fault_that_stays_is_one_line_and_loses_nothing(
     server.on_post = healthy
     assert ask(server, tmp_path, "out") == 0
     assert f"{ALL - GOOD} rollouts generated, {GOOD} from the store" in capsys.readouterr().err
-    assert len(server.asked) == ALL - GOOD
+    # By seed: on a busy machine a request of the command before may arrive now.
+    asked = {one.body["seed"] for one in server.asked}
+    assert (len(asked), asked & answered) == (ALL - GOOD, set())
     assert rows(tmp_path / "out") == before
     assert set(stored(tmp_path).values()) == {1}
     assert kept <= stored(tmp_path)
