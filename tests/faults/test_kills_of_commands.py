@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,14 @@ def test_a_killed_evaluation_goes_on(part: int, bench: Bench, evaluated: Whole, 
 def test_an_evaluation_that_is_killed_at_moments_again_and_again(
     bench: Bench, evaluated: Whole, tmp_path: Path
 ) -> None:
-    chance, kills = random.Random(SEED), []
+    chance, kills, begun = random.Random(SEED), [], time.monotonic()
+    (tmp_path / "timed").mkdir()
+    assert bench.groupwise(tmp_path / "timed", *evaluation(tmp_path / "timed")).code == 0
+    lasts = time.monotonic() - begun
     folder = tmp_path / "evaluated"
     folder.mkdir()
     for _ in range(CHAIN):
-        seconds = chance.uniform(0.05, 0.6)
+        seconds = chance.uniform(0.05, 0.7) * lasts
         kills.append((seconds, bench.groupwise(folder, *evaluation(folder), after=seconds).code))
     assert KILLED in [code for _, code in kills], kills
     assert bench.groupwise(folder, *evaluation(folder)).code == 0

@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from pyarrow import parquet
 from groupwise.harness import compaction
 from groupwise.harness.compaction import SCHEMA, compact
 from groupwise.harness.evaluate import _counts, _whole_batches
-from groupwise.harness.records import Log, each_row, read_lines
+from groupwise.harness.records import Log, each_row, read_lines, sealed
 from groupwise.harness.report import rows
+from groupwise.harness.sums import NAME as SUMS
 
 FEW, MANY = 2_000, 12_000
 
@@ -42,6 +44,20 @@ def written(path: Path, count: int) -> Path:
     return path
 
 
+def batches(log: Path, size: int = 100) -> Path:
+    """The rows of a log as an unfinished evaluation holds them."""
+    path = log.with_suffix(".batches")
+    each, held = each_row(log), Log(path)
+    while batch := list(islice(each, size)):
+        held.append([sealed(batch)])
+    held.close()
+    return path
+
+
+def ignored(*_: object, **__: object) -> None:
+    """Progress that nobody sees."""
+
+
 def peak(act: Callable[[], object]) -> int:
     """Bytes that Python had at most while it acted, over those before."""
     tracemalloc.start()
@@ -57,7 +73,7 @@ def test_a_log_becomes_parquet_row_for_row(tmp_path: Path, monkeypatch: pytest.M
     log = written(tmp_path / "rollouts.jsonl", FEW)
     compact(log, tmp_path / "rollouts.parquet")
     assert not log.exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["rollouts.parquet"]
+    assert {path.name for path in tmp_path.iterdir()} == {"rollouts.parquet", SUMS}
     table = parquet.ParquetFile(tmp_path / "rollouts.parquet")
     assert table.metadata.num_row_groups == 3
     assert table.schema_arrow == SCHEMA
@@ -117,7 +133,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path, monkeypatch: pytest.M
         lambda path: [None for _ in each_row(path)],
         lambda path: [None for _ in rows.each_line(path, running=False)],
         _counts,
-        lambda path: _whole_batches(path, 100),
+        lambda path: _whole_batches(batches(path), ignored),
         lambda path: compact(Path(shutil.copy(path, tmp_path / "copy.jsonl")), tmp_path / "copy.parquet"),
     ):
         few, many = measured(act)
@@ -127,12 +143,23 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_batches_that_a_kill_left_whole(tmp_path: Path) -> None:
-    path = written(tmp_path / "log", 10)
+    told: list[str] = []
+    path = batches(written(tmp_path / "log", 12), size=4)
     content = path.read_bytes()
     lines = content.splitlines(keepends=True)
-    assert _whole_batches(path, 4) == (len(b"".join(lines[:8])), 8)
+
+    def found() -> tuple[int, int]:
+        (size, _), rows = _whole_batches(path, lambda *_, words: told.append(words))
+        return size, rows
+
+    assert found() == (len(content), 12)
     path.write_bytes(content[:-5])
-    assert _whole_batches(path, 5) == (len(b"".join(lines[:5])), 5)
+    assert found() == (len(lines[0] + lines[1]), 8)
+    assert not told, "a torn line is what any kill leaves"
+    path.write_bytes(lines[0] + lines[1].replace(b"because", b"becuase", 1) + lines[2])
+    assert found() == (len(lines[0]), 4)
+    assert f"{path}, line 2: " in told.pop()
     path.write_bytes(b"")
-    assert _whole_batches(path, 5) == (0, 0)
-    assert _whole_batches(tmp_path / "absent", 5) == (0, 0)
+    assert found() == (0, 0)
+    path.unlink()
+    assert found() == (0, 0)
