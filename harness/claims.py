@@ -140,8 +140,7 @@ def _scores(folder: Path, task: str, label: str) -> Scores:
 
 def _reported(claim: Claim, folder: Path, task: str) -> dict[str, Any]:
     """Of measures that need the texts, from the report, which has those against base and the comparator."""
-    summary = read_json(folder / "report" / "summary.json")
-    place: Any = summary
+    place: Any = read_json(folder / "report" / "summary.json")
     for key in ("tasks", task, "differences", claim.against, claim.measure, claim.label):
         if key not in place:
             raise InputError(f"{folder}/report/summary.json: no {key!r} among {', '.join(place)}")

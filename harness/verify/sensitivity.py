@@ -137,10 +137,10 @@ def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]])
     """
     against, trained = _comparator(run), [label for label in run.labels if label in tables[OWN]]
     rivals = [label for label in trained if label != against]
+    before = {label: _apart(tables[OWN][label], tables[OWN][against]) for label in rivals}
     found: dict[str, Any] = {}
     for grader, by_label in tables.items():
         apart = {label: _apart(by_label[label], by_label[against]) for label in rivals}
-        before = {label: _apart(tables[OWN][label], tables[OWN][against]) for label in rivals}
         drawn = {label: int((run.rollouts["label"] == label).sum()) for label in by_label}
         differences = {
             label: difference(by_label[label], by_label[against], drawn[label] + drawn[against], (0.0, 1.0))
