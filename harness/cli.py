@@ -8,6 +8,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,13 @@ def parser() -> argparse.ArgumentParser:
         description="Which group-based RL optimizer makes a language model reason better, given the same rollouts, "
         "and is the difference real?",
     )
+    top.add_argument("--version", action="version", version=f"groupwise {_version()}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train and evaluate every cell (algorithm x seed), then report")
     run.add_argument("experiment", help="a TOML file, or a shipped experiment (see `groupwise experiments`)")
-    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key, e.g. seeds=[0]")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one key, e.g. seeds=[0]; "
+                     "the value is JSON or TOML, or else a text")  # fmt: skip
     run.add_argument("--out", type=Path, help="the run folder (default: runs/NAME)")
     run.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     run.add_argument("--data-dir", type=Path, help="folder with benchmark data (default: $GROUPWISE_DATA)")
@@ -47,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="write the report of a run again, and print it")
     report.add_argument("run", type=Path, nargs="+", metavar="RUN", help="a run folder")
+    report.add_argument("--all", action="store_true", help="print all tables, not those of the accuracy alone")
     report.add_argument("--json", action="store_true", help="print every number of the report instead")
     report.set_defaults(handler=_report)
 
@@ -107,8 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
+def _version() -> str:
+    try:
+        return version_of("groupwise")
+    except PackageNotFoundError:  # run from a checkout
+        return "(not installed)"
+
+
 def _run(options: argparse.Namespace) -> int:
-    from groupwise.harness.report.write import print_report, written_summary
     from groupwise.harness.run import RunFailed, run
 
     try:
@@ -119,11 +130,15 @@ def _run(options: argparse.Namespace) -> int:
     except RunFailed as error:
         print(f"groupwise: {one_line(error)}", file=sys.stderr)
         return FAILED
+    from groupwise.harness.report.write import print_report, written_summary  # slow, and bad input is told before it
+
     if options.json:
         print(json.dumps(written_summary(folder), indent=1, ensure_ascii=False))
         return 0
     print_report(folder)
     print(f"report: {folder / 'report' / 'index.html'}, {folder / 'report' / 'report.md'}")
+    print(f"next: `groupwise compare {folder}` tests any two of its optimizers, `groupwise gate {folder} --record "
+          "--baseline FILE` keeps its scores to hold later runs against")  # fmt: skip
     return 0
 
 
@@ -140,7 +155,7 @@ def _report(options: argparse.Namespace) -> int:
     for run in options.run:
         try:
             folder = write_report(run)
-            summaries.append(written_summary(run)) if options.json else print_report(run)
+            summaries.append(written_summary(run)) if options.json else print_report(run, every=options.all)
         except ValueError as error:
             raise InputError(str(error)) from error
         if not options.json:

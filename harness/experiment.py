@@ -7,6 +7,8 @@ file, the line and the key, and says what was expected.
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -260,7 +262,9 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
     else:
         shipped = shipped_experiments()
         if source not in shipped:
-            raise InputError(f"experiment {source!r}: expected a .toml file or one of {', '.join(shipped)}")
+            close = get_close_matches(source, shipped, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise InputError(f"experiment {source!r}: expected a .toml file or one of {', '.join(shipped)}{meant}")
         text = shipped[source]
         source = f"{source}.toml"
     try:
@@ -282,7 +286,8 @@ def load(source: str, overrides: list[str]) -> tuple[Experiment, str]:
         field, colon, words = _words(first).partition(": ")
         if first["type"] == "value_error" and colon and field.isidentifier():
             raise _problem(source, lines, [*keys, field], words) from error
-        raise _problem(source, lines, keys, _words(first)) from error
+        words = _misspelt(keys) if first["type"] == "extra_forbidden" else _words(first)
+        raise _problem(source, lines, keys, words) from error
     _check(experiment, source, lines)
     return experiment, text
 
@@ -300,7 +305,7 @@ def load_problems(config: TaskConfig, data_dir: Path | None) -> list[Problem]:
 
 
 def _set(data: dict[str, Any], override: str) -> None:
-    """Apply one ``--set a.b=value``; the value is read as JSON, or taken as a string."""
+    """Apply one ``--set a.b=value``; the value is read as JSON or as TOML, or taken as a string."""
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise InputError(f"--set {override}: expected key=value, as in train.learning_rate=1e-5")
@@ -309,10 +314,31 @@ def _set(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
             raise InputError(f"--set {override}: {table} is not a table")
+    data[last] = _value(override, value)
+
+
+def _value(override: str, text: str) -> Any:
+    """What follows a ``--set``. A list or table that is neither JSON nor TOML is a slip, and no text."""
+    for read in (loads, _toml):
+        with suppress(ValueError):
+            return read(text)
+    if text.lstrip()[:1] in ("[", "{"):
+        raise InputError(f"--set {override}: expected a list or table as in JSON or TOML")
+    return text
+
+
+def _toml(text: str) -> Any:
+    """A list, table or text of TOML: of the rest JSON knows what experiments have. Raises ValueError."""
+    if text.lstrip()[:1] not in ("[", "{", "'"):
+        raise ValueError("a plain text")
     try:
-        data[last] = loads(value)
-    except ValueError:
-        data[last] = value
+        value = tomllib.loads(f"value = {text}")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if set(value) != {"value"}:
+        raise ValueError("more than one value")
+    check_depth(value)
+    return value["value"]
 
 
 def _check(experiment: Experiment, source: str, text: str) -> None:
@@ -394,12 +420,25 @@ def _longest(experiment: Experiment) -> int:
 
 def _words(error: Any) -> str:
     """pydantic's message, in the words of someone who writes the file."""
-    if error["type"] == "extra_forbidden":
-        return "unknown key"
     if error["type"] == "missing":
         return "missing; this key is required"
     words = str(error["msg"]).removeprefix("Value error, ")
     return words if isinstance(error["input"], dict) else f"{words} (got {shown(error['input'])})"
+
+
+def _misspelt(keys: list[str]) -> str:
+    """What to say of a key that its table does not have."""
+    schema = Experiment.model_json_schema()
+    table = schema
+    for key in keys[:-1]:
+        inner = table.get("items") if key.isdigit() else table.get("properties", {}).get(key)
+        choices = [inner or {}, *(inner or {}).get("anyOf", [])]
+        place = next((one for one in choices if "$ref" in one), inner or {})
+        table = schema["$defs"][place["$ref"].rpartition("/")[2]] if "$ref" in place else place
+    known = list(table.get("properties", {}))
+    if close := get_close_matches(keys[-1], known, n=1):
+        return f"unknown key; did you mean {close[0]}?"
+    return f"unknown key; expected one of {', '.join(known)}" if known else "unknown key"
 
 
 def _problem(source: str, text: str, keys: list[str], words: str) -> InputError:

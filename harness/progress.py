@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 LINE_EVERY = 15.0
+SHARE = 0.02  # of all work, before its speed says when the rest will be done
 
 
 class Display:
     """Shows how much of the work (``sizes``: unit -> rollouts) is done, and when the rest will be.
 
-    Work found done on disk when a run is resumed moves the bar but not the estimate of the speed.
+    Work found done on disk when a run is resumed moves the bar but not the estimate of the speed, which begins anew
+    with ``measure_anew``, where another kind of work begins.
     """
 
     def __init__(self, sizes: Mapping[str, int], stream: Console | None = None) -> None:
@@ -25,7 +27,7 @@ class Display:
         self.done = dict.fromkeys(sizes, 0)
         self.console = stream or Console(file=sys.stderr)
         self.started = self.last_line = time.monotonic()
-        self.restored = 0
+        self.measured, self.restored = self.started, 0
         self.bar: Progress | None = None
         self.rows: dict[str, TaskID] = {}
 
@@ -67,16 +69,21 @@ class Display:
         """Lines that stay, above the bar where there is one."""
         self.console.print(words, markup=False, highlight=False, soft_wrap=True)
 
+    def measure_anew(self) -> None:
+        """What was done so far says nothing about the speed of what comes."""
+        self.measured, self.restored = time.monotonic(), sum(self.done.values())
+
     def left(self) -> float | None:
-        """Seconds left at the speed so far; None before anything was done."""
-        fresh = sum(self.done.values()) - self.restored
-        if fresh <= 0:
+        """Seconds left at the speed so far; None before enough was done to know it."""
+        total, done = sum(self.sizes.values()), sum(self.done.values())
+        fresh = done - self.restored
+        if fresh <= SHARE * total:
             return None
-        return (sum(self.sizes.values()) - sum(self.done.values())) * (time.monotonic() - self.started) / fresh
+        return (total - done) * (time.monotonic() - self.measured) / fresh
 
     def _show(self, unit: str | None) -> None:
         done, left = sum(self.done.values()), self.left()
-        words = "" if left is None else f"{clock(left)} left"
+        words = "time left not known yet" if left is None else f"{clock(left)} left"
         if self.bar:
             self.bar.update(self.rows[""], completed=done, left=words)
             if unit is not None:

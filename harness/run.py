@@ -56,6 +56,8 @@ def run(
     from groupwise.harness.provenance import overlaps, provenance
 
     folder = out or Path("runs") / experiment.name
+    if resume and not folder.exists():
+        print(f"groupwise: {folder}: there is nothing to go on with yet; the run begins", file=sys.stderr)
     if folder.exists() and not (resume and (folder / "manifest.json").exists()):
         hint = "it has no manifest.json, so it is not a run" if resume else "add --resume, or choose another --out"
         raise InputError(f"{folder}: exists already; {hint}")
@@ -82,6 +84,7 @@ def run(
         if not folder.exists():
             _make(folder, manifest, text, experiment, data_dir)
         with _locked(folder):
+            print(f"groupwise: {_announced(experiment)}; into {folder}", file=sys.stderr)
             try:
                 failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
                 write_noted(folder / "manifest.json", _closed(folder, manifest, experiment, failures))
@@ -93,6 +96,7 @@ def run(
             from groupwise.harness.report.write import write_report
 
             if any(unit.kind == "cell" for unit in _units(experiment) if unit.name not in failures):
+                print("groupwise: the report is written ...", file=sys.stderr)
                 with _readable():
                     write_report(folder)
     if failures:
@@ -108,6 +112,13 @@ def _units(experiment: Experiment) -> list[Unit]:
         units.append(Unit("base", BASE, seed))
         units.extend(Unit("cell", label, seed) for label in experiment.algorithms)
     return units
+
+
+def _announced(experiment: Experiment) -> str:
+    """What is about to be done, in one line."""
+    labels, seeds, budget = len(experiment.algorithms), len(experiment.seeds), experiment.budget
+    cells = f"{labels} optimizer{'s' * (labels > 1)} x {seeds} seed{'s' * (seeds > 1)}"
+    return f"{experiment.name}: {cells}, {budget.total} {budget.unit.replace('_', ' ')} each, {experiment.model.name}"
 
 
 def _sizes(experiment: Experiment, data_dir: Path | None) -> dict[str, int]:

@@ -17,3 +17,13 @@ def data_dir() -> Path:
     folder = Path(value)
     assert folder.is_dir(), f"GROUPWISE_DATA names {folder}, which does not exist"
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many commands the tests of faults killed; the reports come from as many processes as pytest-xdist started."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    properties = [
+        pair for report in reports if getattr(report, "when", "") == "teardown" for pair in report.user_properties
+    ]
+    if kills := sum(value for name, value in properties if name == "kills"):
+        terminalreporter.write_line(f"{kills} commands were killed by SIGKILL")

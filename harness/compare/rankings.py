@@ -69,7 +69,7 @@ def _task(runs: Runs, labels: Sequence[str], against: str, task: str, name: str)
     for place, run in runs.items():
         tables = {label: grids[place][label].loc[problems] for label in labels}
         drawn = {label: int(counts(run[label], task, name).loc[problems].to_numpy().sum()) for label in labels}
-        result[place] = _of_run(tables, drawn, against, name)
+        result[place] = compared(tables, drawn, against, name)
         sides = [table.to_numpy(dtype=np.float64) for table in tables.values()]
         first = first or (sides, list(next(iter(tables.values())).columns))
         same = first[1] == list(next(iter(tables.values())).columns)
@@ -78,7 +78,12 @@ def _task(runs: Runs, labels: Sequence[str], against: str, task: str, name: str)
     return result
 
 
-def _of_run(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], against: str, name: str) -> dict[str, Any]:
+def compared(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], against: str, name: str) -> dict[str, Any]:
+    """Labels on one task, by their tables (problems, seeds) of the metric ``name``. JSON data.
+
+    value: an Estimate for each. difference: paired, from ``against``, with Holm's p over the others. ranking: of the
+    means, best first. drawn: rollouts behind each table.
+    """
     rivals = [label for label in tables if label != against]
     edges, share = bounds(name), metric(name).share
     level = {
@@ -93,7 +98,8 @@ def _of_run(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], agains
     return {
         "value": level,
         "difference": {
-            label: {**one.to_dict(), "holm": p} for (label, one), p in zip(apart.items(), adjusted, strict=True)
+            label: {key: _known(value) for key, value in {**one.to_dict(), "holm": p}.items()}
+            for (label, one), p in zip(apart.items(), adjusted, strict=True)
         },
         "ranking": sorted(tables, key=lambda label: (sign * level[label]["value"], label)),
     }
@@ -102,7 +108,10 @@ def _of_run(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], agains
 def markdown(data: Mapping[str, Any]) -> Iterator[str]:
     """Tables of what `rankings` found."""
     labels, against = data["labels"], data["comparator"]
-    yield f"{data['metric']}; intervals: {100 * data['level']:.0f} %; p after Holm over the labels of a task and run."
+    yield (
+        f"{data['metric']}; intervals: {100 * data['level']:.0f} %; p (Holm): over the labels of a task and run. The "
+        "order is that of the means, and established only where the differences are."
+    )
     for task, by_run in data["tasks"].items():
         yield from ("", f"{task}: difference from {against}", "")
         yield f"| | {' | '.join(by_run)} |"
@@ -111,11 +120,21 @@ def markdown(data: Mapping[str, Any]) -> Iterator[str]:
         for label in labels:
             if label != against:
                 shown = (run["difference"][label] for run in by_run.values())
-                yield f"| {label} | " + " | ".join(f"{_interval(one)}, p {one['holm']:.2g}" for one in shown) + " |"
+                yield (f"| {label} | " + " | ".join(f"{_interval(one)}, {p_holm(one)}" for one in shown) + " |")
         yield ""
         for place, run in by_run.items():
             tau = "" if run["tau"] is None else f"; tau with the first {_interval(run['tau'])}"
-            yield f"- {place}: {' > '.join(run['ranking'])}{tau}"
+            yield f"- {place}, order of the means: {' > '.join(run['ranking'])}{tau}"
+
+
+def _known(value: Any) -> Any:
+    """None for what could not be computed: JSON has no NaN."""
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def p_holm(row: Mapping[str, Any]) -> str:
+    """`p (Holm) 0.012`."""
+    return f"p (Holm) {'unknown' if row['holm'] is None else format(row['holm'], '.2g')}"
 
 
 def _interval(found: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ def work(
             stage = [unit.name for unit in units if (unit.kind == "warm_start") == first]
             if failures:
                 return failures | dict.fromkeys(stage, "the warm start failed")
+            display.measure_anew()
             jobs = {unit.name: partial(worker.work, unit, experiment, place) for unit in units if unit.name in stage}
             for event in crew.run(jobs, alone=first):
                 if not isinstance(event, Ended):

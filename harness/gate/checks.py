@@ -23,6 +23,8 @@ from groupwise.harness.statistics.estimates import POWER, Estimate, average, pro
 
 Array = NDArray[np.float64]
 
+SAME_OUTPUTS = "the same counts and lengths in every cell: the same outputs"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -173,7 +175,7 @@ def _measure(pair: Pair, what: Metric, policy: Policy) -> _Measured:
     answers = min(new.samples, old.samples) if what.share else 0
     evidence = weigh(apart, what.bounds, loss, tolerance, policy.alpha, answers)
     if _same_outputs(pair.new.table, pair.old.table):
-        notes = (*notes, "the same counts and lengths in every cell: the same outputs")
+        notes = (*notes, SAME_OUTPUTS)
         evidence = replace(evidence, within=True)
     elif evidence.found.source == "one seed" and not pair.new.untrained:
         notes = (*notes, "one training seed: this speaks of two training runs, not of the optimizer")

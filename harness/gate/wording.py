@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from groupwise.harness.errors import printable
-from groupwise.harness.gate.checks import Check, Outcome
+from groupwise.harness.gate.checks import SAME_OUTPUTS, Check, Outcome
 from groupwise.harness.gate.policy import Correction
 from groupwise.harness.statistics.estimates import POWER, Estimate
 
@@ -33,9 +33,12 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     for check in sorted(outcome.checks, key=lambda one: ORDER.index(one.verdict)):
         yield ""
         yield f"{check.verdict:<12}  {check.name}"
-        yield f"  {amount(check.old.value, check)} -> {amount(check.new.value, check)}: {why(check)}"
-        yield f"  {basis(check)}"
-        yield f"  {power(check)}"
+        if SAME_OUTPUTS in check.notes:  # nothing was estimated: an interval and a p would be of nothing
+            yield f"  {amount(check.old.value, check)}, as recorded"
+        else:
+            yield f"  {amount(check.old.value, check)} -> {amount(check.new.value, check)}: {why(check)}"
+            yield f"  {basis(check)}"
+            yield f"  {power(check)}"
         for note in told(check):
             yield f"  note: {note}"
 

@@ -96,6 +96,8 @@ def _one_task(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         table["divergence" + suffix] = found
     # A cell without a scored rollout gave no answers because nobody looked, not because there were none.
     table.loc[table["scored"] == 0, ["distinct", "distinct_right"]] = np.nan
+    # One sample is one answer, whatever the model could have said.
+    table.loc[table["drawn"] == 1, [measure.column for measure in DIVERSITY]] = np.nan
     return table, notes
 
 

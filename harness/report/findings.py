@@ -179,9 +179,10 @@ def _power(summary: Summary, rows: Summary) -> str:
         return "What this design could have detected is not known."
     span = f"{number(min(known))} to {number(max(known))}, depending on the {noun(summary)}"
     span = number(min(known)) if number(min(known)) == number(max(known)) else span
+    rough = " From two seeds, that figure is rough itself." if min(row["seeds"] for row in rows.values()) == 2 else ""
     return (
         f"The smallest true difference that this design could have detected ({100 * summary['power']:.0f} % power, "
-        f"α = {summary['alpha']:g}, before correction) is {span}."
+        f"α = {summary['alpha']:g}, before correction) is {span}.{rough}"
     )
 
 

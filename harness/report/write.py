@@ -112,16 +112,25 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def print_report(run_dir: Path, console: Console | None = None) -> None:
-    """Tables and findings of a written report on the terminal. Raises RecordError when there is none."""
-    print_summary(written_summary(run_dir), console or Console())
+def print_report(run_dir: Path, console: Console | None = None, *, every: bool = False) -> None:
+    """Findings and tables of a written report on the terminal. Raises RecordError when there is none."""
+    print_summary(written_summary(run_dir), console or Console(), every=every)
 
 
-def print_summary(summary: Summary, console: Console) -> None:
-    """Tables and findings on the terminal."""
-    terminal(summary, console)
-    for line in [*(f"missing: {gap}" for gap in missing(summary)), *sentences(summary)]:
+def print_summary(summary: Summary, console: Console, *, every: bool = False) -> None:
+    """What is missing, the findings, and the table of each task's accuracy; with ``every``, all tables."""
+    lines = sentences(summary)
+    if gaps := missing(summary):
+        lines = ["Not finished: this covers what is there.", *(f"missing: {gap}" for gap in gaps), *lines]
+    for line in lines:
         console.print(f"- {line.replace('**', '')}", markup=False, highlight=False)
+    console.print()
+    tables = all_tables(summary)
+    shown = tables if every else [table for table in tables if table.name.startswith("accuracy-")]
+    terminal(summary, console, shown)
+    if left := len(tables) - len(shown):
+        words = f"({left} more tables in the report, or here with `groupwise report RUN --all`)"
+        console.print(words, markup=False, highlight=False)
 
 
 def latex_tables(summary: Summary) -> str:

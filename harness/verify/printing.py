@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from groupwise.harness.compare.rankings import p_holm
 from groupwise.harness.verify.commands import LISTED
 
 Data = Mapping[str, Any]
@@ -67,28 +68,39 @@ def audited(data: Data) -> Iterator[str]:
 
 def moved(data: Data) -> Iterator[str]:
     """``verify sensitivity``, as Markdown tables."""
-    against = data["comparator"]
-    yield f"Rollouts of {data['run']}, graded again. Intervals: {100 * data['level']:.0f} %."
+    yield (
+        f"Rollouts of {data['run']}, graded again. Intervals: {100 * data['level']:.0f} %; p (Holm): over the labels "
+        "of a task and grader. own: the task's verifier; strict: right behind a mark; loose: right wherever it stands."
+    )
     for task, by in data["tasks"].items():
-        labels = list(by["own"]["accuracy"])
-        for title, kind in (("accuracy", "accuracy"), (f"difference from {against}", "difference"), ("shift", "shift")):
-            rows = [label for label in labels if any(label in by[grader][kind] for grader in by)]
-            yield from ("", f"{task}: {title}", "", f"| | {' | '.join(by)} |", "|---" * (1 + len(by)) + "|")
-            for label in rows:
-                yield f"| {label} | " + " | ".join(_numbers(by[grader][kind].get(label)) for grader in by) + " |"
+        yield from _moved_tables(task, by, data["comparator"])
         yield ""
         for grader, found in by.items():
-            tau = "" if found["tau"] is None else f"; tau with own {_numbers(found['tau'])}"
-            yield f"{grader}: {' > '.join(found['ranking'])}{tau}"
+            tau = "" if found["tau"] is None or grader == "own" else f"; tau with own {_numbers(found['tau'])}"
+            yield f"- {grader}, order of the means: {' > '.join(found['ranking'])}{tau}"
         for grader in data["graders"]:
             if grader not in by:
-                yield f"{grader}: scored nothing of this task"
+                yield f"- {grader}: scored nothing of this task"
+
+
+def _moved_tables(task: str, by: Data, against: str) -> Iterator[str]:
+    others = [grader for grader in by if grader != "own"]
+    shown = {"accuracy": list(by), f"difference from {against}": list(by), "shift of that difference": others}
+    for (title, graders), kind in zip(shown.items(), ("accuracy", "difference", "shift"), strict=True):
+        labels = [label for label in by["own"]["accuracy"] if label in by["own"][kind]]
+        if not any(by[grader][kind][label] for grader in graders for label in labels):
+            # An interval around nothing that moved would measure the statistics, not the graders.
+            yield from ("", f"{task}: no grader moves any {'difference' if others else 'score'}")
+            continue
+        yield from ("", f"{task}: {title}", "", f"| | {' | '.join(graders)} |", "|---" * (1 + len(graders)) + "|")
+        for label in labels:
+            yield f"| {label} | " + " | ".join(_numbers(by[grader][kind][label]) for grader in graders) + " |"
 
 
 def _numbers(found: Data | None) -> str:
     if found is None:
-        return ""
-    holm = f", p {found['holm']:.2g}" if "holm" in found else ""
+        return "none"
+    holm = f", {p_holm(found)}" if "holm" in found else ""
     return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]{holm}"
 
 

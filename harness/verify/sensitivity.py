@@ -6,6 +6,7 @@ evaluations are graded by each grader, and the same statistics are made of each.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from groupwise.harness.compare.rankings import compared
 from groupwise.harness.errors import InputError
 from groupwise.harness.evaluation.rescore import answered, kept_problems, verifiers_of
 from groupwise.harness.evaluation.store import REFUSED
@@ -27,8 +29,6 @@ from groupwise.harness.scores.collect import collect
 from groupwise.harness.scores.measures import cells
 from groupwise.harness.scores.table import Scores
 from groupwise.harness.statistics.agreement import rank_agreement
-from groupwise.harness.statistics.comparison import difference
-from groupwise.harness.statistics.correction import holm
 from groupwise.harness.statistics.estimates import LEVEL, average, proportion
 from groupwise.harness.verify.stored import graded
 
@@ -63,7 +63,8 @@ def sensitivity(folder: Path, graders: Sequence[str], processes: int | None) -> 
         for task, own in verifiers.items():
             answers = list(_answers(run, task, problems[task]))
             if answers:
-                found[task] = _task(run, task, _tables(run, task, own, answers, graders, processes))
+                drawn = Counter(one.label for one in answers)
+                found[task] = _task(run, _tables(run, task, own, answers, graders, processes), drawn)
     except RecordError as error:
         raise InputError(str(error)) from error
     if not found:
@@ -128,38 +129,30 @@ def _cells(run: Run, label: str, task: str, rows: pd.DataFrame) -> pd.DataFrame:
     return cells(Scores(label, str(run.folder), collect(rows), untrained=untrained), task, "accuracy")
 
 
-def _task(run: Run, task: str, tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, Any]:
+def _task(run: Run, tables: Mapping[str, Mapping[str, pd.DataFrame]], drawn: Mapping[str, int]) -> dict[str, Any]:
     """What each grader makes of the labels.
 
     accuracy: an Estimate for each label. difference: from the comparator, with Holm's p over the labels of the task.
-    shift: how far that difference moves from the one by `OWN`. ranking: best first. tau: its agreement with the
-    ranking by `OWN`, an Estimate, see `rank_agreement`.
+    shift: how far that difference moves from the one by `OWN`; None where no mean of a problem and seed moves. ranking:
+    best first. tau: its agreement with the ranking by `OWN`, an Estimate, see `rank_agreement`. drawn: rollouts of each
+    label on this task.
     """
     against, trained = _comparator(run), [label for label in run.labels if label in tables[OWN]]
-    rivals = [label for label in trained if label != against]
-    before = {label: _apart(tables[OWN][label], tables[OWN][against]) for label in rivals}
+    before = {label: _apart(tables[OWN][label], tables[OWN][against]) for label in trained if label != against}
     found: dict[str, Any] = {}
     for grader, by_label in tables.items():
-        apart = {label: _apart(by_label[label], by_label[against]) for label in rivals}
-        drawn = {label: int((run.rollouts["label"] == label).sum()) for label in by_label}
-        differences = {
-            label: difference(by_label[label], by_label[against], drawn[label] + drawn[against], (0.0, 1.0))
-            for label in rivals
-        }
-        adjusted = holm([one.p for one in differences.values()])
+        shown = compared({label: by_label[label] for label in trained}, drawn, against, "accuracy")
         found_here, as_it_was = ([by[label].to_numpy() for label in trained] for by in (by_label, tables[OWN]))
         tau = rank_agreement(found_here, as_it_was, sum(drawn[label] for label in trained))
-        means = {label: float(np.nanmean(by_label[label])) for label in trained}
+        moved = {label: _apart(by_label[label], by_label[against]) - one for label, one in before.items()}
         found[grader] = {
             "accuracy": {label: proportion(table, drawn[label]).to_dict() for label, table in by_label.items()},
-            "difference": {
-                label: {**one.estimate.to_dict(), "p": one.p, "holm": p}
-                for (label, one), p in zip(differences.items(), adjusted, strict=True)
-            },
+            "difference": shown["difference"],
             "shift": {
-                label: average(apart[label] - before[label], drawn[label], (-2.0, 2.0)).to_dict() for label in rivals
+                label: average(by, drawn[label] + drawn[against], (-2.0, 2.0)).to_dict() if np.any(by) else None
+                for label, by in moved.items()
             },
-            "ranking": sorted(trained, key=lambda label: (-means[label], label)),
+            "ranking": shown["ranking"],
             "tau": None if tau is None else tau.to_dict(),
         }
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,22 +23,21 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-KILLS = pytest.StashKey[int]()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if KILLS in config.stash:
-        terminalreporter.write_line(f"{config.stash[KILLS]} commands were killed by SIGKILL")
+@pytest.fixture(autouse=True)
+def _kills_are_counted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """tests/conftest.py sums them up, over all processes of pytest."""
+    before = Bench.kills
+    yield
+    record_property("kills", Bench.kills - before)
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     pytest.importorskip("torch", reason="needs torch")
     pytest.importorskip("transformers", reason="needs transformers")
     bench = Bench(tmp_path_factory.mktemp("said"))
     yield bench
     bench.close()
-    request.config.stash[KILLS] = bench.kills
 
 
 @pytest.fixture(scope="session")

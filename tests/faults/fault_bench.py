@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 HERE = Path(__file__).parent
 TINY = HERE / "tiny.toml"
@@ -77,7 +77,7 @@ class Bench:
     scratch: Path
     server: subprocess.Popen[str] = field(init=False)
     threads: list[str] = field(init=False)
-    kills: int = 0
+    kills: ClassVar[int] = 0  # of all benches
 
     def __post_init__(self) -> None:
         self.server = subprocess.Popen(
@@ -112,13 +112,13 @@ class Bench:
         words = said.read_text(encoding="utf-8", errors="replace")
         assert traces or "Traceback" not in words, words
         ended = Ended(answer.get("code"), words, events, answer.get("stopped"))
-        self.kills += ended.code == KILLED
+        Bench.kills += ended.code == KILLED
         return ended
 
     def end(self, ended: Ended) -> None:
         """Kill a stopped command."""
         self._ask({"end": ended.stopped})
-        self.kills += 1
+        Bench.kills += 1
 
 
 def run(out: Path, *more: object) -> list[object]:

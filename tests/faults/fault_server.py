@@ -125,7 +125,7 @@ def prepare(job: Mapping[str, Any]) -> None:
         executors.opened = lambda name, address, experiment, place: Inline(experiment.compute.threads)
     if job["report"] == "none":
         write.write_report = lambda folder: folder
-        write.print_report = lambda folder: None
+        write.print_report = lambda folder, **_: None
     elif job["report"] == "short":
         pictures = write.pictures
         write.pictures = lambda *arguments: islice(pictures(*arguments), 1)

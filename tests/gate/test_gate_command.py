@@ -245,6 +245,11 @@ def test_the_same_outputs_pass_however_few(capsys: pytest.CaptureFixture[str]) -
     code, data = data_of(capsys, "old.jsonl", "--baseline", "base.json")
     assert code == PASS
     assert "the same outputs" in data["checks"][0]["notes"][0]
+    assert main(["gate", "old.jsonl", "--baseline", "base.json"]) == PASS
+    shown = capsys.readouterr().out
+    assert "60.0, as recorded" in shown
+    assert "difference" not in shown
+    assert "could have seen" not in shown
 
 
 def test_training_seeds_are_a_source_of_chance_and_must_be_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,18 @@ def test_bad_input_is_one_line_exit_code_2_and_no_folder(tmp_path: Path, capsys:
         assert not out.exists(), arguments
 
 
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("groupwise ")
+
+
+def test_a_misspelt_experiment_is_refused_before_anything_slow_is_imported() -> None:
+    code, modules = modules_after("run", "smok")
+    assert code == 2
+    assert not modules & {*HEAVY, "matplotlib"}
+
+
 def test_an_existing_folder_is_never_written_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     for extra in ([], ["--resume"]):

@@ -57,7 +57,7 @@ def stored(tmp_path: Path) -> Path:
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and figures take longer than all else, and most tests are not about them."""
     monkeypatch.setattr(write, "write_report", lambda folder: folder)
-    monkeypatch.setattr(write, "print_report", lambda folder: None)
+    monkeypatch.setattr(write, "print_report", lambda folder, **_: None)
 
 
 def replay(folder: Path, out: str, *more: object, samples: int = 4, models: Sequence[str] = ("good",)) -> int:

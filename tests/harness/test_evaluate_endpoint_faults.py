@@ -56,7 +56,7 @@ def server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server
     monkeypatch.setattr(Clock, "wait", lambda _, seconds, stop: clock.wait(seconds, stop))
     monkeypatch.setattr(Clock, "jitter", lambda _, most: most)
     monkeypatch.setattr(write, "write_report", lambda folder: folder)
-    monkeypatch.setattr(write, "print_report", lambda folder: None)
+    monkeypatch.setattr(write, "print_report", lambda folder, **_: None)
     with serving(clock) as one:
         yield one
 

@@ -26,7 +26,7 @@ TASK, PROBLEMS, SAMPLES, LIMIT = "write_sum", 6, 3, 16
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No report (it is tested elsewhere, and takes longer than all else), and torch as it was."""
     monkeypatch.setattr(write, "write_report", lambda folder: folder)
-    monkeypatch.setattr(write, "print_report", lambda folder: None)
+    monkeypatch.setattr(write, "print_report", lambda folder, **_: None)
     before = torch.are_deterministic_algorithms_enabled()
     yield
     torch.use_deterministic_algorithms(before)

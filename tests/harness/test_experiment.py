@@ -123,6 +123,28 @@ def test_bad_overrides(override: str, expected: str, tmp_path: Path) -> None:
         load(write(tmp_path, GOOD), [override])
 
 
+def test_an_override_may_be_json_or_toml_or_a_text(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    for table in ('{"rloo": {}}', "{rloo = {}}", "{'rloo' = {}}"):
+        assert list(load(file, [f"algorithms={table}"])[0].algorithms) == ["rloo"]
+    assert load(file, ["seeds=[3, 4,]", "model.name=my model"])[0].model.name == "my model"
+    for wrong in ("seeds=[0, 1", "algorithms={rloo}", "seeds=[1]\nname = 2", f"seeds={'[' * 5000}"):
+        with pytest.raises(InputError, match="expected a list or table as in JSON or TOML"):
+            load(file, [wrong])
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [("train.learning_rat=1", "did you mean learning_rate"), ("evaluation.sampling.temprature=1", "mean temperature"),
+     ("model.lora={rnk = 4}", "did you mean rank"), ("budget.x=1", "expected one of unit, total"),
+     ("trian.x=1", "did you mean train"), ("compute.levers.onedn=true", "did you mean onednn"),
+     ("train.tasks=[{name = 'write_sum', splits = 'train'}]", "train.tasks.0.splits: unknown key; did you mean split")],
+)  # fmt: skip
+def test_a_misspelt_key_is_told_the_right_one(override: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=expected):
+        load(write(tmp_path, GOOD), [override])
+
+
 def test_no_such_experiment() -> None:
     with pytest.raises(InputError, match=r"'quickstat': expected a \.toml file or one of .*quickstart"):
         load("quickstat", [])

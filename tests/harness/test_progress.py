@@ -30,6 +30,21 @@ def test_time_left_is_learnt_from_fresh_work_only(now: list[float]) -> None:
         assert display.left() == pytest.approx(25 * 10 / 25)
 
 
+def test_no_time_left_before_the_speed_is_known(now: list[float]) -> None:
+    stream = io.StringIO()
+    with Display({"warm start": 100, "grpo seed 0": 900}, Console(file=stream, width=100)) as display:
+        now[0] += 50
+        display.advance("warm start", 10)
+        assert display.left() is None
+        assert stream.getvalue().endswith("0:50 gone, time left not known yet\n")
+        display.advance("warm start", 90)
+        display.measure_anew()
+        assert display.left() is None
+        now[0] += 10
+        display.advance("grpo seed 0", 100)
+        assert display.left() == pytest.approx(80), "at the speed of the cells, not of the warm start"
+
+
 def test_plain_lines_where_there_is_no_terminal(now: list[float]) -> None:
     stream = io.StringIO()
     with Display({"grpo seed 0": 100}, Console(file=stream, width=100)) as display:

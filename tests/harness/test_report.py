@@ -397,6 +397,18 @@ def test_terminal(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Accuracy: write_sum" in text
     assert "could have detected" in text
     assert "\x1b" not in text
+    findings, tables = text.index("could have detected"), text.index("Accuracy: write_sum")
+    assert findings < tables
+    assert "Diversity: write_sum" not in text
+    assert "more tables in the report" in text
+    report.print_summary(report.summarize_run(small), Console(width=160), every=True)
+    assert "Diversity: write_sum" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_finished_says_so_first(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(next((small / "evaluations").glob("grpo-seed*")))
+    report.print_summary(report.summarize_run(small), Console(width=160))
+    assert capsys.readouterr().out.startswith("- Not finished")
 
 
 def test_shared_texts_are_said(small: Path) -> None:

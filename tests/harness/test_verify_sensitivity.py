@@ -51,8 +51,8 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def values(found: dict[str, Any], kind: str, label: str) -> dict[str, float]:
-    return {grader: by[kind][label]["value"] for grader, by in found["tasks"][TASK].items()}
+def values(found: dict[str, Any], kind: str, label: str) -> dict[str, float | None]:
+    return {grader: by[kind][label] and by[kind][label]["value"] for grader, by in found["tasks"][TASK].items()}
 
 
 def test_scores_differences_and_ranking_are_those_of_each_grader(run: Path) -> None:
@@ -62,7 +62,7 @@ def test_scores_differences_and_ranking_are_those_of_each_grader(run: Path) -> N
     assert values(found, "accuracy", "dapo") == {"own": 0.75, "strict": 0.0, "loose": 0.75, "numeric": 0.75}
     assert set(values(found, "accuracy", "base").values()) == {0.0}
     assert values(found, "difference", "dapo") == {"own": 0.25, "strict": -0.5, "loose": 0.25, "numeric": 0.25}
-    assert values(found, "shift", "dapo") == {"own": 0.0, "strict": -0.75, "loose": 0.0, "numeric": 0.0}
+    assert values(found, "shift", "dapo") == {"own": None, "strict": -0.75, "loose": None, "numeric": None}
     by = found["tasks"][TASK]
     assert by["own"]["ranking"] == ["dapo", "grpo"]
     assert by["strict"]["ranking"] == ["grpo", "dapo"]
@@ -75,7 +75,7 @@ def test_as_a_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "sensitivity", str(run), "--graders", "strict"]) == 0
     shown = capsys.readouterr().out
     assert "| dapo | 0.750 [" in shown
-    assert "strict: grpo > dapo; tau with own -1.000 [-1.000, -1.000]" in shown
+    assert "strict, order of the means: grpo > dapo; tau with own -1.000 [-1.000, -1.000]" in shown
     assert main(["verify", "sensitivity", str(run), "--graders", "strict", "--json"]) == 0
     assert np.isclose(json.loads(capsys.readouterr().out)["tasks"][TASK]["strict"]["shift"]["dapo"]["value"], -0.75)
 
