@@ -23,9 +23,9 @@ from scipy import special
 
 from groupwise.harness.errors import InputError
 from groupwise.harness.records import read_json, write_text
-from groupwise.harness.scores.measures import metric, tasks_of
+from groupwise.harness.scores.measures import metric
 from groupwise.harness.scores.pairing import pair
-from groupwise.harness.scores.read import label_of, read_scores
+from groupwise.harness.scores.read import chosen, only, read_scores
 from groupwise.harness.scores.table import Scores
 from groupwise.harness.statistics.comparison import difference
 from groupwise.harness.statistics.correction import holm
@@ -118,7 +118,9 @@ def _is_metric(name: str) -> bool:
 
 def _scored(claim: Claim, folder: Path, task: str) -> dict[str, Any]:
     """From the counts per problem, which know every pair of labels."""
-    first, second = (_scores(folder, task, label) for label in (claim.label, claim.against))
+    first, second = (
+        only(chosen(_everything(folder), label, folder)[0], task) for label in (claim.label, claim.against)
+    )
     both = pair(first, second, (task, task), claim.measure)
     return difference(both.first, both.second, both.samples, metric(claim.measure).bounds).to_dict()
 
@@ -126,16 +128,6 @@ def _scored(claim: Claim, folder: Path, task: str) -> dict[str, Any]:
 @cache
 def _everything(folder: Path) -> list[Scores]:
     return read_scores(str(folder))
-
-
-def _scores(folder: Path, task: str, label: str) -> Scores:
-    """One label's. Raises InputError where there is none, or no such task."""
-    by_label = {label_of(one): one for one in _everything(folder)}
-    if label not in by_label:
-        raise InputError(f"{folder}: no label {label!r}: there are {', '.join(by_label)}")
-    if task not in tasks_of(by_label[label]):
-        raise InputError(f"{folder}: no task {task!r}: there are {', '.join(tasks_of(by_label[label]))}")
-    return by_label[label]
 
 
 def _reported(claim: Claim, folder: Path, task: str) -> dict[str, Any]:

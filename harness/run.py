@@ -21,7 +21,7 @@ from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
 from groupwise.harness.problems import FOLDER as PROBLEMS
 from groupwise.harness.problems import text_of, write_problems
 from groupwise.harness.records import document, read_json, write_json, write_text
-from groupwise.harness.report.checks import RecordError, check_sums, read_manifest
+from groupwise.harness.report.checks import RecordError, check_links, check_sums, read_manifest
 from groupwise.harness.requirements import check_installed, check_rewards
 from groupwise.harness.sums import DAMAGED, changed, mend, seal
 from groupwise.harness.sums import write_json as write_noted
@@ -75,6 +75,8 @@ def run(
         "provenance": provenance(experiment, model, data_dir),
     }
     if folder.exists():
+        with _readable():
+            check_links(folder)
         _mend(folder, manifest, text, experiment, data_dir)
         with _readable():
             check_sums(folder, cells=False)

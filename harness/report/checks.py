@@ -66,6 +66,13 @@ def check_inside(folder: Path, path: Path) -> None:
         raise RecordError(f"{path}: leads out of the run folder")
 
 
+def check_links(folder: Path) -> None:
+    """Raises RecordError where a link below a run folder leads out of it: who writes there would write elsewhere."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            check_inside(folder, path)
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file with one object. Raises RecordError when it is absent, broken or something else."""
     text = read_text(path)

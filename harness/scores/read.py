@@ -30,7 +30,7 @@ def read_scores(spec: str, *, task: str | None = None, metric: str | None = None
     """
     path, label = _split(spec)
     found = _read(path, label, metric, task)
-    return found if task is None else [_only(one, task) for one in found]
+    return found if task is None else [only(one, task) for one in found]
 
 
 def _split(spec: str) -> tuple[Path, str | None]:
@@ -47,15 +47,15 @@ def _read(path: Path, label: str | None, metric: str | None, task: str | None) -
         raise InputError(f"{path}: no such file or folder")
     if path.is_dir():
         if is_run(path):
-            return _chosen(read_run_scores(path), label, path)
+            return chosen(read_run_scores(path), label, path)
         if is_stored(path):
-            return _chosen(read_stored(path), label, path)
+            return chosen(read_stored(path), label, path)
         if logs := logs_below(path):
             return [read_logs(path, logs, label or metric, task)]
         raise InputError(f"{path}: expected a run folder (manifest.json), results with report/scores.json, or sample "
                          "logs samples_*.jsonl")  # fmt: skip
     if path.suffix == ".json":
-        return _chosen(read_document(path), label, path)
+        return chosen(read_document(path), label, path)
     if not path.name.endswith(ROWS):
         raise InputError(f"{path}: expected a folder, or a file that ends in .json, {', '.join(ROWS)}")
     if is_lm_eval(first_row(path)):
@@ -63,7 +63,8 @@ def _read(path: Path, label: str | None, metric: str | None, task: str | None) -
     return [read_plain(path, label or metric)]
 
 
-def _chosen(scores: list[Scores], label: str | None, path: Path) -> list[Scores]:
+def chosen(scores: list[Scores], label: str | None, path: Path) -> list[Scores]:
+    """Those of that label, all where it is None. Raises InputError where there is none."""
     if label is None:
         return scores
     found = [one for one in scores if label_of(one) == label or one.name == label]
@@ -77,7 +78,8 @@ def label_of(scores: Scores) -> str:
     return scores.name.rsplit(":", 1)[-1]
 
 
-def _only(scores: Scores, task: str) -> Scores:
+def only(scores: Scores, task: str) -> Scores:
+    """The scores of one task. Raises InputError where there is none."""
     there = tasks_of(scores)
     if there == [UNNAMED]:
         return replace(scores, table=scores.table.assign(task=task))

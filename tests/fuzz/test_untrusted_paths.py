@@ -131,6 +131,21 @@ def test_files_from_elsewhere_are_not_copied(place: Path, run: Path, name: str) 
     assert snapshot(place) == before
 
 
+@pytest.mark.parametrize("name", ["cells", "evaluations", "cells/grpo-seed0", "problems", "manifest.json"])
+def test_a_run_does_not_go_on_through_a_link(place: Path, run: Path, name: str) -> None:
+    """What a run writes below its folder would land elsewhere."""
+    path = run / name
+    if path.exists():
+        shutil.move(path, place / "outside" / "taken")
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(place / "outside" / "taken")
+    before = snapshot(place)
+    said = groupwise("run", "smoke", "--out", run, "--resume")
+    assert (said.code, "leads out of the run folder" in said.err) == (2, True), said
+    assert snapshot(place) == before
+
+
 def test_names_of_files_are_made_of_any_text() -> None:
     names = [
         "",
