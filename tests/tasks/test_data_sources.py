@@ -57,7 +57,13 @@ def test_a_packed_file_has_the_rows_of_the_plain_one(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"not packed", gzip.compress(_lines(ROWS))[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 30]
+    "content",
+    [b"not packed", gzip.compress(_lines(ROWS))[:-9], b"\x1f\x8b\x08\x00" + b"\xff" * 30],
+    ids=[
+        "not packed",
+        "cut off",
+        "garbage",
+    ],  # packed bytes have the time in them, and processes would call them otherwise
 )
 def test_a_broken_packed_file(folder: Path, content: bytes) -> None:
     packed = replace(SOURCE, path="set/rows.jsonl.gz")
