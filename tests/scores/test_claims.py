@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from report_fixture import make_run
 
-from groupwise.harness.claims import AGREES, DISAGREES, NOT_SO_LARGE, UNKNOWN, Claim, Found, found, main, page, verdict
+from groupwise.harness.claims import AGREES, DISAGREES, SMALLER, UNKNOWN, Claim, Found, found, main, page, verdict
 from groupwise.harness.compare.rankings import rankings
 from groupwise.harness.errors import InputError
 
@@ -26,11 +26,14 @@ def claim(**changed: object) -> Claim:
         (0.05, 0.01, "higher", None, AGREES),
         (-0.05, 0.01, "higher", None, DISAGREES),
         (-0.05, 0.01, "lower", None, AGREES),
+        (0.05, 0.01, "higher", 0.055, AGREES),
+        (0.05, 0.01, "higher", 0.07, AGREES + SMALLER),
+        (-0.05, 0.01, "higher", 0.07, DISAGREES),
         (0.05, 0.06, "higher", None, UNKNOWN),
         (0.05, 0.06, "higher", 0.055, UNKNOWN),
-        (0.05, 0.06, "higher", 0.07, NOT_SO_LARGE),
-        (-0.05, 0.06, "lower", 0.07, NOT_SO_LARGE),
-        (0.05, 0.06, "lower", 0.01, NOT_SO_LARGE),
+        (0.05, 0.06, "higher", 0.07, UNKNOWN + SMALLER),
+        (-0.05, 0.06, "lower", 0.07, UNKNOWN + SMALLER),
+        (0.05, 0.06, "lower", 0.01, UNKNOWN + SMALLER),
         (NAN, NAN, "higher", 0.01, UNKNOWN),
     ],
 )
