@@ -150,12 +150,12 @@ def _damaged(run: Path, name: str) -> list[Path]:
 
 def _undo(experiment: Experiment, run: Path, name: str, damaged: Sequence[Path]) -> None:
     """Remove a cell and its damaged evaluations; all of them where training again gives other policies."""
+    # What says that it is done goes first: a kill leaves a cell that is to be done, whatever else is still there.
+    (run / "cells" / name / "ledger.json").unlink(missing_ok=True)
     evaluations = run / "evaluations" / name
     for made in {file.parent for file in damaged} if repeatable(experiment) else {evaluations}:
         if made.is_relative_to(evaluations):
             shutil.rmtree(made, ignore_errors=True)
-    # The ledger, which says that it is done, goes first: what a kill leaves is then a cell to be done.
-    (run / "cells" / name / "ledger.json").unlink(missing_ok=True)
     shutil.rmtree(run / "cells" / name, ignore_errors=True)
 
 
@@ -215,10 +215,9 @@ class Training:
             forget(path)
         ledger = self.cell.ledger
         self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
-        batch = self.config.problems_per_batch
         saved = self._milestone()
-        while self.sampler.affords(batch * self.algorithm.group_size) and not self.exhausted:
-            self._one_batch(self.sampler.next_problems(batch))
+        while self._goes_on() and not self.exhausted:
+            self._one_batch(self.sampler.next_problems(self.config.problems_per_batch))
             if self._milestone() > saved:
                 saved = self._milestone()
                 self._save()
@@ -228,6 +227,10 @@ class Training:
         self.rollouts_log.close()
         for path in self.logs.values() if self.cell.replicas.writes else ():
             note(path)
+
+    def _goes_on(self) -> bool:
+        """Whether another batch fits the budget."""
+        return self.sampler.affords(self.config.problems_per_batch * self.algorithm.group_size)
 
     def _one_batch(self, problems: Sequence[Problem]) -> None:
         ledger = self.cell.ledger
@@ -295,23 +298,25 @@ class Training:
         place = self.folder / "checkpoint"
         state = self.cell.replicas.in_turn(lambda: checkpoint.load(place, self.policy, self.logs, say))
         if state is None:
-            self._drop_curve_beyond()
+            self._drop_evaluations_beyond()
             return dict.fromkeys(self.logs, START)
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
-        self._drop_curve_beyond()
+        self._drop_evaluations_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
         self.cell.engine.synchronise(self.cell.model)
         return {name: (size, crc) for name, (size, crc) in state["logs"].items()}
 
-    def _drop_curve_beyond(self) -> None:
+    def _drop_evaluations_beyond(self) -> None:
         """Evaluations made after the checkpoint are of policies that do not come again, unless all is deterministic."""
         if self.cell.deterministic or not self.cell.replicas.writes:
             return
         for folder in self.cell.evaluations.glob("curve-*"):
             if int(folder.name.removeprefix("curve-")) > self.curve_at:
                 shutil.rmtree(folder)
+        if self._goes_on():
+            shutil.rmtree(self.cell.evaluations / "final", ignore_errors=True)
 
 
 def step_row(step: int, ledger: Ledger, lr: float, result: UpdateResult, groups: Sequence[Group]) -> dict[str, Any]:

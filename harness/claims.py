@@ -134,12 +134,15 @@ def _everything(folder: Path) -> list[Scores]:
 
 def _reported(claim: Claim, folder: Path, task: str) -> dict[str, Any]:
     """Of measures that need the texts, from the report, which has those against base and the comparator."""
-    place: Any = read_json(folder / "report" / "summary.json")
+    try:
+        place: Any = read_json(folder / "report" / "summary.json")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}/report/summary.json: {error}") from error
     for key in ("tasks", task, "differences", claim.against, claim.measure, claim.label):
         if key not in place:
             raise InputError(f"{folder}/report/summary.json: no {key!r} among {', '.join(place)}")
         place = place[key]
-    return dict(place)
+    return {key: float("nan") if value is None else value for key, value in place.items()}
 
 
 def verdict(claim: Claim, one: Found, corrected: float) -> str:
@@ -156,12 +159,16 @@ def page(path: Path) -> str:
     """The claims of the file as Markdown. Raises InputError."""
     claims, folder = read_claims(path), path.parent
     made = [[found(claim, test, folder) for test in claim.tests] for claim in claims]
-    corrected = iter(holm([one.p for several in made for one in several]))
+    asked = [[(test, claim.label, claim.against, claim.measure) for test in claim.tests] for claim in claims]
+    # Two claims about one comparison, higher and lower, are one two-sided test.
+    p = {key: one.p for keys, several in zip(asked, made, strict=True) for key, one in zip(keys, several, strict=True)}
+    corrected = dict(zip(p, holm(list(p.values())), strict=True))
     parts = list[str]()
     overview = list[str]()
-    tests = sum(map(len, made))
-    for claim, several in zip(claims, made, strict=True):
-        judged = [(one, p := next(corrected), verdict(claim, one, p)) for one in several]
+    for claim, keys, several in zip(claims, asked, made, strict=True):
+        judged = [
+            (one, corrected[key], verdict(claim, one, corrected[key])) for key, one in zip(keys, several, strict=True)
+        ]
         parts += ["", *_section(claim, judged)]
         counted = ", ".join(f"{word} {n}" for word, n in Counter(said for _, _, said in judged).most_common())
         told = f"`{claim.label}`, {_name(claim.measure)} {claim.expected} than `{claim.against}`"
@@ -171,7 +178,7 @@ def page(path: Path) -> str:
         "# Claims of papers, and what was found here",
         "",
         " ".join(_INTRODUCTION.split()).format(
-            claims=len(claims), tests=tests, alpha=1 - LEVEL, power=round(100 * POWER)
+            claims=len(claims), tests=len(p), alpha=1 - LEVEL, power=round(100 * POWER)
         ),
         "",
         "| Claim | Here |",

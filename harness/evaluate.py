@@ -13,7 +13,7 @@ from zlib import crc32
 from groupwise.harness.engines.contract import Engine
 from groupwise.harness.records import START, Mark, dumps, each_row, sealed, unsealed
 from groupwise.harness.sampler import Asked, Reader, draw, row_of
-from groupwise.harness.sums import DAMAGED, place, sound
+from groupwise.harness.sums import DAMAGED, changed, place, sound
 from groupwise.tasks.base import Problem
 
 
@@ -74,7 +74,8 @@ def _is_there(path: Path, partial: Path, progress: Callable[..., None]) -> bool:
         partial.unlink(missing_ok=True)  # of one that was killed between its last two steps
         return True
     if path.exists():
-        progress(0, words=f"{path}: {DAMAGED}; it is made again")
+        words = DAMAGED if path in changed(path.parent) else "it has no checksum"
+        progress(0, words=f"{path}: {words}; it is made again")
         path.unlink()
     return False
 

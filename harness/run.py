@@ -169,7 +169,7 @@ def _mend(folder: Path, manifest: dict[str, Any], text: str, experiment: Experim
             texts = [text]
         elif file == folder / "manifest.json":
             texts = [document(manifest)]
-            with suppress(OSError, ValueError):  # a ledger that is damaged, too
+            with suppress(OSError, InputError):  # a ledger that is damaged, too
                 texts.append(document(_closed(folder, manifest, experiment, {})))
         if mend(file, texts):
             print(f"groupwise: {file}: {DAMAGED}; written anew", file=sys.stderr)
@@ -205,9 +205,13 @@ def _closed(folder: Path, manifest: dict[str, Any], experiment: Experiment, fail
     for unit in _units(experiment):
         if unit.kind == "cell":
             path = folder / "cells" / cell_name(unit.label, unit.seed) / "ledger.json"
+            try:
+                ledger = read_json(path) if path.exists() else None
+            except ValueError as error:
+                raise InputError(f"{path}: cannot be read: {error}") from error
             cells.append({
                 "label": unit.label, "algorithm": experiment.algorithm(unit.label).name, "seed": unit.seed,
-                "status": failures.get(unit.name, "done"), "ledger": read_json(path) if path.exists() else None,
+                "status": failures.get(unit.name, "done"), "ledger": ledger,
             })  # fmt: skip
     status = "failed" if failures else "done"
     return {**manifest, "status": status, "cells": cells}

@@ -113,10 +113,10 @@ def digest(path: Path, *, sync: bool = False) -> str:
 
 def _notes(folder: Path) -> tuple[Notes, bool]:
     """The digests by name, and whether every line of the notes could be read."""
-    try:
-        text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}, True
+    path = folder / NAME
+    if not path.is_file():  # a pipe or a device under that name would be read without an end
+        return {}, not (path.exists() or path.is_symlink())
+    text = path.read_text(encoding="utf-8", errors="replace")
     notes, lines = Notes(), text.split("\n")
     found = [_LINE.fullmatch(line) for line in lines[:-1]]
     for match in found:

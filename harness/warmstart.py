@@ -44,7 +44,10 @@ def warm_start(
         if not repeatable(experiment):
             raise InputError(f"{damaged[0]}: {DAMAGED}; another warm start would be another model: expected a new run")
         progress(0, words=f"{damaged[0]}: {DAMAGED}; the warm start is done again")
-        shutil.rmtree(folder)
+        # Aside in one step: a kill while it is removed file by file may leave the damaged one, without its note.
+        aside = folder.with_name(folder.name + ".new")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
     model, tokenizer = load_model(source)
     model.to(experiment.compute.device)  # type: ignore[arg-type]
     dtype = getattr(torch, experiment.model.dtype)

@@ -87,7 +87,7 @@ def run_rankings(options: argparse.Namespace) -> int:
 
     data = rankings(options.runs, options.metric, options.task)
     if options.json:
-        print(json.dumps(data, indent=1, ensure_ascii=False))
+        print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
     else:
         print("\n".join(markdown(data)))
     return 0

@@ -12,6 +12,7 @@ import pandas as pd
 from groupwise.harness.errors import InputError
 from groupwise.harness.layout import BASE, COMPARATOR
 from groupwise.harness.scores.measures import bounds, cells, counts, higher_is_better, metric, tasks_of
+from groupwise.harness.scores.pairing import check_tasks
 from groupwise.harness.scores.read import label_of, read_scores
 from groupwise.harness.scores.table import Scores
 from groupwise.harness.statistics.agreement import rank_agreement
@@ -25,7 +26,7 @@ Runs = Mapping[str, Mapping[str, Scores]]  # by the run's name and the label
 def rankings(places: Sequence[str], name: str, only: Sequence[str]) -> dict[str, Any]:
     """Of each task that all runs have, and each run: the metric of every label that all runs trained, the paired
     difference from the comparator with Holm's p over the labels of the task, the ranking, and how it agrees with that
-    of the first run (`rank_agreement`). JSON data. Raises InputError.
+    of the first run (`rank_agreement`). Tasks of other problems or verifiers are refused. JSON data. Raises InputError.
     """
     try:
         metric(name)
@@ -60,6 +61,10 @@ def _tasks(runs: Runs, labels: Sequence[str], only: Sequence[str]) -> list[str]:
 
 
 def _task(runs: Runs, labels: Sequence[str], against: str, task: str, name: str) -> dict[str, Any]:
+    original = next(iter(runs.values()))
+    for run in runs.values():
+        for label in labels:
+            check_tasks(original[label], run[label], (task, task))
     grids = {place: {label: cells(run[label], task, name) for label in labels} for place, run in runs.items()}
     every = [grid.index for by_label in grids.values() for grid in by_label.values()]
     problems = reduce(lambda one, two: one.intersection(two, sort=True), every)
@@ -67,19 +72,44 @@ def _task(runs: Runs, labels: Sequence[str], against: str, task: str, name: str)
         raise InputError(f"{task}: {len(problems)} problems that all of {', '.join(runs)} have; at least 2 are needed")
     result, first = {}, None
     for place, run in runs.items():
-        tables = {label: grids[place][label].loc[problems] for label in labels}
-        drawn = {label: int(counts(run[label], task, name).loc[problems].to_numpy().sum()) for label in labels}
+        tables = alike({label: grids[place][label].loc[problems] for label in labels}, f"{place}: {name} on {task}")
+        drawn = {label: scored(run[label], task, name, tables[label]) for label in labels}
         result[place] = compared(tables, drawn, against, name)
         sides = [table.to_numpy(dtype=np.float64) for table in tables.values()]
         first = first or (sides, list(next(iter(tables.values())).columns))
         same = first[1] == list(next(iter(tables.values())).columns)
         tau = rank_agreement(sides, first[0], sum(drawn.values()), same_seeds=same)
-        result[place]["tau"] = None if tau is None else tau.to_dict()
+        itself = place == next(iter(runs))
+        result[place]["tau"] = None if tau is None or itself else tau.to_dict()
     return result
 
 
+def alike(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:
+    """The tables (problems, seeds) with the problems and seeds that all of them have.
+
+    Raises InputError where there are none, or one of the tables then has no number.
+    """
+    rows, columns = (
+        reduce(lambda one, two: one.intersection(two, sort=True), axes)
+        for axes in ([t.index for t in tables.values()], [t.columns for t in tables.values()])
+    )
+    if not len(rows) or not len(columns):
+        what = "problem" if not len(rows) else "training seed"
+        raise InputError(f"{where}: no {what} that all of {', '.join(tables)} have")
+    found = {label: table.loc[rows, columns] for label, table in tables.items()}
+    for label, table in found.items():
+        if table.isna().all(axis=None):
+            raise InputError(f"{where}: {label} has no number")
+    return found
+
+
+def scored(scores: Scores, task: str, name: str, table: pd.DataFrame) -> int:
+    """Rollouts behind the numbers of ``table``, some of the cells of these scores."""
+    return int(counts(scores, task, name).loc[table.index, table.columns].to_numpy().sum())
+
+
 def compared(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], against: str, name: str) -> dict[str, Any]:
-    """Labels on one task, by their tables (problems, seeds) of the metric ``name``. JSON data.
+    """Labels on one task, by their tables of the metric ``name``, which are `alike`. JSON data.
 
     value: an Estimate for each. difference: paired, from ``against``, with Holm's p over the others. ranking: of the
     means, best first. drawn: rollouts behind each table.

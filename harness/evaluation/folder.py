@@ -61,9 +61,10 @@ class Fresh:
         """Take the place. Raises InputError when something appeared there meanwhile."""
         if self.place.exists():
             raise InputError(f"{self.place}: exists already; choose another --out")
-        with suppress(FileNotFoundError):
-            (self.folder / LOCK).unlink()
+        # With the lock in it: without, another process could take the folder for one that nobody is at work on.
         self.folder.rename(self.place)
+        with suppress(FileNotFoundError):
+            (self.place / LOCK).unlink()
 
 
 def write_unit(folder: Path, unit: Unit, problems: Sequence[Problem], samples: int, seed: int) -> None:

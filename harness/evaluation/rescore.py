@@ -21,7 +21,7 @@ from groupwise.harness.problems import FOLDER
 from groupwise.harness.progress import Display
 from groupwise.harness.provenance import graded_by, surroundings
 from groupwise.harness.records import dumps
-from groupwise.harness.report.checks import RecordError, check_inside, check_sums, read_manifest
+from groupwise.harness.report.checks import RecordError, check_links, check_sums, read_manifest
 from groupwise.harness.report.rows import each_line, read_lines
 from groupwise.tasks.base import Problem
 from groupwise.verifiers.base import Verdict
@@ -35,10 +35,13 @@ CHUNK = 1024  # completions between two signs of progress
 def rescore(options: argparse.Namespace) -> Path:
     """Write RUN-rescored (or ``--out``) with its report. Raises InputError, with no folder made."""
     run: Path = options.rescore
-    place: Path = options.out or run.with_name(f"{Path(os.path.realpath(run)).name}-rescored")
+    real = Path(os.path.realpath(run))
+    beside = run if run.name not in ("", "..") else real  # `.` has no name, and beside `..` is not beside the run
+    place: Path = options.out or beside.with_name(f"{real.name}-rescored")
     if place.exists():
         raise InputError(f"{place}: exists already; choose another --out")
     try:
+        check_links(run)
         check_sums(run)
         manifest = read_manifest(run / "manifest.json")
         verifiers = verifiers_of(run, manifest)
@@ -89,12 +92,10 @@ def kept_problems(file: Path) -> dict[str, Problem]:
 
 
 def _copy(run: Path, folder: Path) -> None:
-    """What a report may need beside the evaluations. Raises RecordError for what leads out of the run folder: a copy
-    of it would hold other files of the user's."""
+    """What a report may need beside the evaluations."""
     cells = [f"cells/*/{name}" for name in OF_CELLS]
     for pattern in (*KEPT, f"{FOLDER}/*.jsonl", *cells):
         for file in sorted(run.glob(pattern)):
-            check_inside(run, file)
             if file.is_file():
                 copy = folder / file.relative_to(run)
                 copy.parent.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
     if place.exists():
         _check_sums(place)
         _same_evaluation(place, manifest)
+        _with_report(place)
         return place, None
     with Fresh(place) as fresh:
         counts = _fill(fresh.folder, plan, sources, options, warnings)
@@ -83,6 +84,19 @@ def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
         write_report(fresh.folder)
         fresh.publish()
     return place, counts
+
+
+def _with_report(place: Path) -> None:
+    """Make the report of a finished evaluation again where it is not there, or cannot be read."""
+    from groupwise.harness.report.write import RecordError, write_report, written_summary
+
+    try:
+        written_summary(place)
+    except RecordError:
+        try:
+            write_report(place)
+        except RecordError as error:
+            raise InputError(str(error)) from error
 
 
 def _fill(

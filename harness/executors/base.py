@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from groupwise.harness.errors import UNWRITABLE, InputError, one_line
+
 POLL_SECONDS = 0.2
 # Read by OpenMP, tokenizers and glibc when a worker starts. A thread that waits spins for some tens of microseconds,
 # the usual pause between two operations, and sleeps then: waking up at every operation costs a third of a step of
@@ -82,12 +84,16 @@ def attempt(name: str, job: Job) -> Ended:
     try:
         result = job()
     except (Exception, SystemExit) as error:
-        return Ended(name, time.monotonic() - begun, platform.node(), None, in_words(error), traceback.format_exc())
+        outside = isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in UNWRITABLE)
+        trace = "" if outside else traceback.format_exc()  # where it happened says nothing of bad input, or a full disk
+        return Ended(name, time.monotonic() - begun, platform.node(), None, in_words(error), trace)
     return Ended(name, time.monotonic() - begun, platform.node(), result)
 
 
 def in_words(error: BaseException) -> str:
     """An error as one line."""
+    if isinstance(error, InputError):
+        return one_line(error)
     words = "memory ran out" if isinstance(error, MemoryError) and not str(error) else str(error)
     return f"{type(error).__name__}: {words}".splitlines()[0]
 

@@ -67,8 +67,10 @@ def _undone(made: list[Path]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # A full disk says so of no file: it was the one written last.
+        place = error.filename or (made[-1] if made else "the folder")
         for path in reversed(made):
             path.rmdir() if path.is_dir() else path.unlink()
         if isinstance(error, FileExistsError):
             raise InputError(f"{error.filename}: exists already; expected a folder without it") from None
-        raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{place}: cannot be written: {error.strerror}") from None

@@ -52,9 +52,9 @@ def listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else ""
 
 
-def counted(names: list[str]) -> str:
+def counted(names: list[str], what: str = "optimizer") -> str:
     """The names, or how many there are where a list of them would be noise."""
-    return listed(names) if len(names) < MANY else f"{len(names)} optimizers"
+    return listed(names) if len(names) < MANY else f"{len(names)} {what}s"
 
 
 def overlapping(content: Summary, labels: list[str]) -> tuple[list[tuple[str, str]], int]:
@@ -140,7 +140,8 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
     # An interval beside a zero invites the reader to stop there; the family is larger than one.
     lost = [label for label, row in rows.items() if row["p"] < summary["alpha"] and not row["survives"]]
     if lost:
-        power = f"Taken alone, {counted(lost)} would pass for different; that does not survive the correction. {power}"
+        who = counted(lost, noun(summary))
+        power = f"Taken alone, {who} would pass for different; that does not survive the correction. {power}"
     if not survivors:
         return f"No {noun(summary)}'s accuracy differs from {reference} after Holm correction. {power}"
     parts = [
@@ -151,9 +152,8 @@ def _accuracy(summary: Summary, rows: Summary) -> str:
     rest = len(rows) - len(survivors)
     others = f" The other {rest} cannot be told apart from {reference}. {power}" if rest else alone
     if len(survivors) >= MANY:
-        return (
-            f"Accuracy differs from {reference} for {_extremes(survivors, DIGITS[''])} after Holm correction.{others}"
-        )
+        ends = _extremes(survivors, DIGITS[""], noun(summary))
+        return f"Accuracy differs from {reference} for {ends} after Holm correction.{others}"
     return f"In accuracy, {'; '.join(parts)}.{others}"
 
 
@@ -164,7 +164,7 @@ def _one_run(summary: Summary, rows: Summary) -> str:
     apart = {label: row for label, row in rows.items() if row["p_holm"] is not None and row["p_holm"] < alpha}
     who = listed([f"{label} ({interval(row, sign=True)})" for label, row in apart.items()])
     if len(apart) >= MANY:
-        who = _extremes(apart, DIGITS[""])
+        who = _extremes(apart, DIGITS[""], noun(summary))
     seen = f"on these problems, different from that of {reference} after Holm: {who}" if apart else "no difference seen"
     return (
         f"One training run each, so nothing is established about optimizers: another run of the same ones may turn out "
@@ -194,10 +194,10 @@ def _no_worse(summary: Summary, rows: Summary) -> str:
     if not shown:
         return ""
     reference, margin = summary["comparator"], summary["margin"]
-    return f" Shown to be no worse than {reference} by {margin:g} (one-sided, Holm): {counted(shown)}."
+    return f" Shown to be no worse than {reference} by {margin:g} (one-sided, Holm): {counted(shown, noun(summary))}."
 
 
-def _extremes(rows: Summary, digits: int) -> str:
+def _extremes(rows: Summary, digits: int, what: str) -> str:
     """Differences too many to be listed: how many on either side, and the smallest and the largest of them."""
     sides = []
     for word, sign in (("higher", 1), ("lower", -1)):
@@ -207,7 +207,7 @@ def _extremes(rows: Summary, digits: int) -> str:
         ]
         if side:
             sides.append(f"{len(side)} {word}, {' to '.join(ends)}")
-    return f"{len(rows)} optimizers ({'; '.join(sides)})"
+    return f"{len(rows)} {what}s ({'; '.join(sides)})"
 
 
 def _from_base(task: str, content: Summary, trained: list[str]) -> list[str]:
@@ -243,7 +243,7 @@ def _measure(summary: Summary, task: str, content: Summary, column: str) -> str:
         return ""
     who = listed([f"{label} ({interval(row, digits, sign=True)})" for label, row in survivors.items()])
     if len(survivors) >= MANY:
-        who = _extremes(survivors, digits)
+        who = _extremes(survivors, digits, noun(summary))
     return f"{task}: {about['title']} differs from {reference} for {who} after Holm correction."
 
 
@@ -272,7 +272,8 @@ def _whole(summary: Summary) -> list[str]:
             "problems narrow the interval more than more seeds."
         )
     if one := sources.get("one seed"):
-        who = "There is one training seed." if len(one) == total else f"{counted(one)}: one training seed."
+        single = list(dict.fromkeys(case.partition(" on ")[0] for case in one))  # no label has a blank
+        who = "There is one training seed." if len(one) == total else f"{counted(single)}: one training seed."
         found.append(
             f"{who} Intervals are over problems alone and say nothing about what another training run of the same "
             "optimizer would give; no ranking of optimizers follows from it."
@@ -301,11 +302,10 @@ def _fallen(summary: Summary) -> list[str]:
     if not runs:
         return []
     fallen = {label: [one for one in ones if one["collapsed"]] for label, ones in verdicts.items()}
+    first = {label: min(ones, key=lambda one: one["step"]) for label, ones in fallen.items() if ones}
     said = [
-        f"{label} ({len(ones)} of {len(verdicts[label])} runs, first at step "
-        f"{min(one['step'] for one in ones)}: {ones[0]['kind']})"
-        for label, ones in fallen.items()
-        if ones
+        f"{label} ({len(fallen[label])} of {len(verdicts[label])} runs, first at step {one['step']}: {one['kind']})"
+        for label, one in first.items()
     ]
     if not said:
         return [f"By the rule stated with the table, none of the {runs} training runs collapsed.{left_out}"]

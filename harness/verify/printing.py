@@ -73,7 +73,8 @@ def moved(data: Data) -> Iterator[str]:
         "of a task and grader. own: the task's verifier; strict: right behind a mark; loose: right wherever it stands."
     )
     for task, by in data["tasks"].items():
-        yield from _moved_tables(task, by, data["comparator"])
+        if "own" in by:
+            yield from _moved_tables(task, by, data["comparator"])
         yield ""
         for grader, found in by.items():
             tau = "" if found["tau"] is None or grader == "own" else f"; tau with own {_numbers(found['tau'])}"
@@ -88,6 +89,8 @@ def _moved_tables(task: str, by: Data, against: str) -> Iterator[str]:
     shown = {"accuracy": list(by), f"difference from {against}": list(by), "shift of that difference": others}
     for (title, graders), kind in zip(shown.items(), ("accuracy", "difference", "shift"), strict=True):
         labels = [label for label in by["own"]["accuracy"] if label in by["own"][kind]]
+        if not labels:  # one model alone
+            continue
         if not any(by[grader][kind][label] for grader in graders for label in labels):
             # An interval around nothing that moved would measure the statistics, not the graders.
             yield from ("", f"{task}: no grader moves any {'difference' if others else 'score'}")

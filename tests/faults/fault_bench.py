@@ -108,6 +108,7 @@ class Bench:
         told.write_text("", encoding="utf-8")
         job = Job([str(one) for one in arguments], str(root), str(said), str(told), **fate)
         answer = self._ask(asdict(job))
+        assert not answer.get("hung"), f"{arguments}: no end; it said: {said.read_text(encoding='utf-8')}"
         events = json.loads(told.read_text(encoding="utf-8") or "[]")
         words = said.read_text(encoding="utf-8", errors="replace")
         assert traces or "Traceback" not in words, words

@@ -168,22 +168,24 @@ def command(job: Mapping[str, Any]) -> None:
 
 
 def done(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Fork, wait, and say how it ended: the exit code, or minus the signal. ``after``: seconds until it is killed."""
+    """Fork, wait, and say how it ended: the exit code, or minus the signal, and whether it hung. ``after``: seconds
+    until it is killed."""
     child = os.fork()
     if child == 0:
         try:
             command(job)
         finally:
             os._exit(CRASHED)
-    began = time.monotonic()
+    began, hung = time.monotonic(), False
     while True:
         over, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
         if over and os.WIFSTOPPED(status):
             return {"stopped": child}
         if over:
-            return {"code": os.waitstatus_to_exitcode(status)}
+            return {"code": os.waitstatus_to_exitcode(status), "hung": hung}
         gone = time.monotonic() - began
         if gone > (PATIENCE if job["after"] is None else job["after"]):
+            hung = job["after"] is None
             os.kill(child, signal.SIGKILL)
         time.sleep(0.002)
 

@@ -67,6 +67,25 @@ def test_a_flipped_bit_in_a_finished_run_is_named_and_what_it_hit_is_made_again(
         assert not [name for _, name in ended.events if "grpo-seed3" in name], "the rest is used as it is"
 
 
+@pytest.mark.parametrize("removal", [1, 2, 4])
+@pytest.mark.parametrize(
+    "file", ["evaluations/grpo-seed3/final/pick_one.jsonl", CELL / "steps.jsonl", "warm_start/model.safetensors"],
+    ids=str,
+)  # fmt: skip
+def test_a_kill_while_it_is_made_again_leaves_nothing_damaged_that_counts_as_sound(
+    file: Path, removal: int, bench: Bench, whole: Whole, tmp_path: Path
+) -> None:
+    once, out = (copied(whole.folder, tmp_path / name / "run") for name in ("once", "killed"))
+    for folder in (once, out):
+        flip(folder / file, 7)
+    mended = bench.groupwise(once.parent, *run(once))
+    removals = [at for at, (event, _) in enumerate(mended.events, 1) if event in ("os.remove", "os.rename", "os.rmdir")]
+    ended = bench.groupwise(out.parent, *run(out), strike=("kill", removals[removal]))
+    assert ended.code == KILLED, ended.said
+    assert bench.groupwise(out.parent, *run(out)).code == 0
+    assert_same(out, whole.records, mended.events[: removals[removal]])
+
+
 @pytest.mark.parametrize("file", KNOWN_BY)
 def test_what_a_run_is_known_by_is_written_anew_by_the_same_command_and_by_no_other(
     file: str, bench: Bench, whole: Whole, tmp_path: Path

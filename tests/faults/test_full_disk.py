@@ -49,7 +49,7 @@ def test_a_run_on_a_disk_that_fills_up_goes_on_when_there_is_room(
     size: str, disk: Path, bench: Bench, whole: Whole
 ) -> None:
     mount("-o", f"remount,size={size}", disk)
-    ended = bench.groupwise(disk, *run(disk / "run"), traces=True)
+    ended = bench.groupwise(disk, *run(disk / "run"))
     assert ended.code in (1, 2)
     assert last_line(ended.said).startswith("groupwise: ")
     assert "No space left on device" in ended.said

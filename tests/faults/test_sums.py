@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,27 @@ def test_a_tree_is_sealed_folder_by_folder(tmp_path: Path) -> None:
     assert noted == {"SHA256SUMS": ["manifest.json"], "a/SHA256SUMS": ["x.jsonl"], "a/b/SHA256SUMS": ["y.jsonl"]}
 
 
-def test_a_file_is_on_disk_before_it_has_a_name(tmp_path: Path) -> None:
+def test_a_file_is_on_disk_and_noted_before_it_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     temporary = staged(tmp_path / "x.json", "{}\n")
     assert temporary != tmp_path / "x.json"
     assert not (tmp_path / "x.json").exists()
+    done: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def forced(handle: int) -> None:
+        done.append(f"forced {Path(os.readlink(f'/proc/self/fd/{handle}')).name}")
+        fsync(handle)
+
+    def renamed(path: Path, name: Path) -> Path:
+        done.append(f"renamed {path.name} to {name.name}")
+        return replace(path, name)
+
+    monkeypatch.setattr(os, "fsync", forced)
+    monkeypatch.setattr(Path, "replace", renamed)
     sums.place(temporary, tmp_path / "x.json")
     assert (tmp_path / "x.json").read_text() == "{}\n"
     assert not temporary.exists()
+    last = done.index(f"renamed {temporary.name} to x.json")
+    assert f"forced {temporary.name}" in done[:last]
+    note = next(line for line in done[:last] if line.endswith(f" to {sums.NAME}"))
+    assert done.index(f"forced {note.split()[1]}") < done.index(note)

@@ -115,8 +115,8 @@ def test_a_run_is_graded_again(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["experiment.toml", "timings.jsonl", f"problems/{TASK}.jsonl",
-                                  "cells/grpo-seed0/ledger.json",
-                                  "cells/grpo-seed0/steps.jsonl"])  # fmt: skip
+                                  "cells/grpo-seed0/ledger.json", "cells/grpo-seed0/steps.jsonl", "manifest.json",
+                                  "evaluations", f"evaluations/grpo-seed0/final/{TASK}.jsonl"])  # fmt: skip
 def test_files_from_elsewhere_are_not_copied(place: Path, run: Path, name: str) -> None:
     _gradable(run)
     path = run / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,33 @@ def test_scores_differences_and_ranking_are_those_of_each_grader(run: Path) -> N
     by = found["tasks"][TASK]
     assert by["own"]["ranking"] == ["dapo", "grpo"]
     assert by["strict"]["ranking"] == ["grpo", "dapo"]
-    assert (by["own"]["tau"]["value"], by["strict"]["tau"]["value"]) == (1.0, -1.0)
+    assert by["own"]["tau"] is None
+    assert by["strict"]["tau"]["value"] == -1.0
     sizes = {key: by["own"]["accuracy"]["grpo"][key] for key in ("problems", "seeds", "samples")}
     assert sizes == {"problems": PROBLEMS, "seeds": len(SEEDS), "samples": PROBLEMS * SAMPLES * len(SEEDS)}
+
+
+def test_labels_are_compared_on_the_seeds_that_all_of_them_have(run: Path) -> None:
+    shutil.rmtree(run / "evaluations" / "dapo-seed1")
+    by = sensitivity(run, ["strict"], 1)["tasks"][TASK]
+    assert by["own"]["difference"]["dapo"]["seeds"] == 1
+    assert by["own"]["accuracy"]["grpo"]["seeds"] == 2
+
+
+def test_without_the_comparator_the_first_label_is_it_and_without_any_it_says_so(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (run / "evaluations").glob("grpo-*"):
+        shutil.rmtree(place)
+    found = sensitivity(run, ["strict"], 1)
+    assert found["comparator"] == "dapo"
+    assert found["tasks"][TASK]["strict"]["difference"] == {}
+    assert main(["verify", "sensitivity", str(run), "--graders", "strict"]) == 0
+    assert "moves" not in capsys.readouterr().out
+    for place in (run / "evaluations").glob("dapo-*"):
+        shutil.rmtree(place)
+    assert main(["verify", "sensitivity", str(run), "--graders", "strict"]) == 2
+    assert "no label has a final evaluation" in capsys.readouterr().err
 
 
 def test_as_a_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

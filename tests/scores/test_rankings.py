@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +38,7 @@ def test_common_labels_tasks_and_problems_are_compared(runs: tuple[str, str]) ->
         means = {label: run["value"][label]["value"] for label in LABELS}
         assert run["ranking"] == sorted(LABELS, key=lambda label: -means[label])
         assert np.isclose(run["difference"]["igrpo"]["value"], means["igrpo"] - means["grpo"])
-    assert first["tau"]["value"] == 1.0
+    assert first["tau"] is None
     assert -1 <= second["tau"]["low"] <= second["tau"]["value"] <= second["tau"]["high"] <= 1
 
 
@@ -44,11 +47,45 @@ def test_less_is_better_of_tokens(runs: tuple[str, str]) -> None:
     assert run["ranking"] == sorted(LABELS, key=lambda label: run["value"][label]["value"])
 
 
+def test_seeds_that_not_all_labels_have_are_left_out(tmp_path: Path) -> None:
+    def apart(first: Path, second: Path) -> dict[str, Any]:
+        found: dict[str, Any] = rankings([str(first), str(second)], "accuracy", [])["tasks"]["write_sum"][str(first)]
+        return found["difference"]["dapo"]
+
+    one, two, three = (
+        make_run(tmp_path / name, labels=LABELS, tasks=("write_sum",), problems=12, samples=4, seeds=seeds)
+        for name, seeds in {"one": (0, 1, 2), "two": (1, 2, 3), "three": (1, 2)}.items()
+    )
+    assert apart(one, two)["seeds"] == 3
+    shutil.rmtree(one / "evaluations" / "dapo-seed0")
+    less = apart(one, two)
+    assert less["seeds"] == 2
+    assert less["value"] == apart(three, two)["value"], "seed 1 is held against seed 1"
+
+
+def test_a_metric_that_they_do_not_have_is_one_line(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--json"]):
+        assert main(["rankings", *runs, "--metric", "pass@64", *more]) == 2
+        assert "has no number" in capsys.readouterr().err
+
+
+def test_runs_of_other_problems_are_refused(tmp_path: Path) -> None:
+    places = []
+    for split in ("train", "test"):
+        place = make_run(tmp_path / split, labels=LABELS, tasks=("write_sum",), problems=12, samples=4)
+        manifest = json.loads((place / "manifest.json").read_text())
+        manifest["provenance"] = {"tasks": {"evaluation.0": {"name": "write_sum", "split": split}}}
+        (place / "manifest.json").write_text(json.dumps(manifest))
+        places.append(str(place))
+    with pytest.raises(InputError, match="cannot be paired on write_sum: its split is train"):
+        rankings(places, "accuracy", [])
+
+
 def test_command(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rankings", *runs]) == 0
     shown = capsys.readouterr().out
     assert "write_sum: difference from grpo" in shown
-    assert "tau with the first 1.000 [" in shown
+    assert shown.count("tau with the first") == 1, "of the second run; the first agrees with itself"
     assert main(["rankings", *runs, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["comparator"] == "grpo"
 
