@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from groupwise.harness.errors import InputError
 from groupwise.harness.policy import Policy
 from groupwise.harness.records import Mark, holds, read_json, write_json
 from groupwise.harness.sums import DAMAGED, NAME, changed, seal
@@ -46,8 +48,21 @@ def load(folder: Path, policy: Policy, logs: Mapping[str, Path], say: Callable[[
     """Restore the policy from the newest checkpoint that is sound, and whose ``logs`` still hold what it saw of them.
 
     Returns the state saved with it; None, and no checkpoint is left, where there is none. ``say`` is told of every
-    damaged file.
+    damaged file. Raises InputError for files whose checksums fit and that are no checkpoint of this policy all the
+    same.
     """
+    try:
+        return _newest(folder, policy, logs, say)
+    except torch.OutOfMemoryError:
+        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{folder}: no checkpoint of this cell ({words}); without it the cell begins again") from error
+
+
+def _newest(
+    folder: Path, policy: Policy, logs: Mapping[str, Path], say: Callable[[str], None]
+) -> dict[str, Any] | None:
     damaged = False
     for place in (folder, *_beside(folder)):
         # A kill leaves what was being written, or removed, without its checksums; between the two renames of

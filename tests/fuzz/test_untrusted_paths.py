@@ -121,10 +121,10 @@ def test_files_from_elsewhere_are_not_copied(place: Path, run: Path, name: str) 
     _gradable(run)
     path = run / name
     if path.exists():
-        shutil.move(path, place / "outside" / "mine.txt")
+        shutil.move(path, place / "outside" / "taken")
     else:
         path.parent.mkdir(exist_ok=True)
-    path.symlink_to(place / "outside" / "mine.txt")
+    path.symlink_to(place / "outside" / "taken")
     before = snapshot(place)
     said = groupwise("evaluate", "--threads", "1", "--rescore", run)
     assert (said.code, "leads out of the run folder" in said.err) == (2, True), said

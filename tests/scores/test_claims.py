@@ -70,17 +70,21 @@ def test_a_comparison_is_that_of_the_other_commands(folder: Path) -> None:
 
 
 def test_the_page_counts_all_comparisons_as_one_family(folder: Path) -> None:
-    entry = '[[claim]]\npaper = "{}"\nsays = "more"\nlabel = "igrpo"\nsize = 0.5\ntests = ["one:write_sum"]\n'
+    entry = '[[claim]]\npaper = "{}"\nsays = "more"\nlabel = "{}"\nsize = 0.5\ntests = ["one:write_sum"]\n'
     path = folder / "claims.toml"
-    path.write_text(entry.format("A"))
-    (alone,) = [line for line in page(path).splitlines() if line.startswith("| one |")]
-    path.write_text(entry.format("A") + entry.format("B"))
-    text = page(path)
-    both = [line for line in text.splitlines() if line.startswith("| one |")]
-    assert len(both) == 2
+
+    def corrected(*claims: str) -> tuple[str, list[float]]:
+        path.write_text("".join(claims))
+        rows = [line for line in page(path).splitlines() if line.startswith("| one |")]
+        return page(path), [float(row.split("|")[4].replace("<", "")) for row in rows]
+
+    _, (alone,) = corrected(entry.format("A", "igrpo"))
+    text, both = corrected(entry.format("A", "igrpo"), entry.format("B", "igrpo"))
+    assert "2 claims, 1 comparisons" in text
+    assert both == [alone, alone], "two claims about one comparison are one test"
+    text, other = corrected(entry.format("A", "igrpo"), entry.format("B", "dapo"))
     assert "2 claims, 2 comparisons" in text
-    corrected = [float(line.split("|")[4].replace("<", "")) for line in (alone, *both)]
-    assert corrected[1] == corrected[2] >= corrected[0]
+    assert other[0] >= alone
     assert main([str(path)]) == 0
     assert path.with_suffix(".md").read_text(encoding="utf-8") == text
 
