@@ -8,8 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,18 @@ from groupwise.harness.gate import command as gate
 from groupwise.harness.init import command as init
 from groupwise.harness.plan import command as plan
 from groupwise.harness.verify import commands as verify
+from groupwise.harness.version import installed_version
 from groupwise.verifiers.base import Unavailable
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class _Version(argparse.Action):
+    """argparse's own `version` takes a text that is there at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"groupwise {installed_version()}")
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         description="Which group-based RL optimizer makes a language model reason better, given the same rollouts, "
         "and is the difference real?",
     )
-    top.add_argument("--version", action="version", version=f"groupwise {_version()}")
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train and evaluate every cell (algorithm x seed), then report")
@@ -110,13 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = "" if error.filename is None else f"{error.filename}: "
         print(f"groupwise: {one_line(place + (error.strerror or str(error)))}", file=sys.stderr)
         return BAD_INPUT
-
-
-def _version() -> str:
-    try:
-        return version_of("groupwise")
-    except PackageNotFoundError:  # run from a checkout
-        return "(not installed)"
 
 
 def _run(options: argparse.Namespace) -> int:

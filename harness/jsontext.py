@@ -1,8 +1,9 @@
-"""JSON that others wrote: whatever is wrong with it is a ValueError."""
+"""JSON that others wrote, where whatever is wrong with it is a ValueError; and what JSON has no number for."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 DEEPEST = 50  # levels; our own data has less than ten, and what walks them recursively has room for so many
@@ -36,3 +37,12 @@ def check_text(value: Any) -> None:
         raise ValueError(f"{error.object[error.start]!a} is no character (a lone surrogate)") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def finite(data: Any) -> Any:
+    """The data with None for NaN and infinities."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from groupwise.harness.errors import InputError
+from groupwise.harness.jsontext import finite
 from groupwise.harness.layout import BASE, COMPARATOR
 from groupwise.harness.scores.measures import bounds, cells, counts, higher_is_better, metric, tasks_of
 from groupwise.harness.scores.pairing import check_tasks
@@ -128,8 +129,7 @@ def compared(tables: Mapping[str, pd.DataFrame], drawn: Mapping[str, int], again
     return {
         "value": level,
         "difference": {
-            label: {key: _known(value) for key, value in {**one.to_dict(), "holm": p}.items()}
-            for (label, one), p in zip(apart.items(), adjusted, strict=True)
+            label: finite({**one.to_dict(), "holm": p}) for (label, one), p in zip(apart.items(), adjusted, strict=True)
         },
         "ranking": sorted(tables, key=lambda label: (sign * level[label]["value"], label)),
     }
@@ -150,16 +150,11 @@ def markdown(data: Mapping[str, Any]) -> Iterator[str]:
         for label in labels:
             if label != against:
                 shown = (run["difference"][label] for run in by_run.values())
-                yield (f"| {label} | " + " | ".join(f"{_interval(one)}, {p_holm(one)}" for one in shown) + " |")
+                yield f"| {label} | " + " | ".join(f"{_interval(one)}, {p_holm(one)}" for one in shown) + " |"
         yield ""
         for place, run in by_run.items():
             tau = "" if run["tau"] is None else f"; tau with the first {_interval(run['tau'])}"
             yield f"- {place}, order of the means: {' > '.join(run['ranking'])}{tau}"
-
-
-def _known(value: Any) -> Any:
-    """None for what could not be computed: JSON has no NaN."""
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def p_holm(row: Mapping[str, Any]) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,6 +14,7 @@ from groupwise.harness.diversity.measure import Settings, Tools, measure, some_r
 from groupwise.harness.diversity.records import Texts, read_texts
 from groupwise.harness.embedders import measuring
 from groupwise.harness.errors import InputError
+from groupwise.harness.jsontext import finite
 from groupwise.harness.layout import BASE, COMPARATOR, EVALUATION, RIGHT
 from groupwise.harness.report.cells import KEY
 from groupwise.harness.report.texts import (
@@ -73,7 +72,7 @@ def diversity(folder: Path, settings: Settings) -> tuple[Found, tuple[TextMeasur
         "tasks": tasks,
         "notes": _notes(run, settings, trained, cells),
     }
-    return _finite(found), measures
+    return finite(found), measures
 
 
 def _notes(run: Texts, settings: Settings, trained: Mapping[str, str], cells: pd.DataFrame) -> list[str]:
@@ -102,12 +101,3 @@ def _notes(run: Texts, settings: Settings, trained: Mapping[str, str], cells: pd
         notes.append(f"{settings.problems} problems of each task at most, chosen by a hash of their ids")
     notes.append(f"stored in {run.folder / 'diversity' / settings.file}; `groupwise report` shows it from now on")
     return notes
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinities, as JSON has it."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,6 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from groupwise.harness.jsontext import loads
 from groupwise.harness.records import write_text
 from groupwise.harness.scores.document import from_document, text, to_document
 from groupwise.harness.scores.table import Scores
+from groupwise.harness.version import installed_version
 
 KIND, SCHEMA_VERSION = "baseline", 1
 FOLDER = Path("results") / "baselines"
@@ -53,7 +53,7 @@ def record(path: Path, scores: Sequence[Scores], policy: Policy, *, force: bool)
     data = {
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
-        "groupwise": _version(),
+        "groupwise": installed_version(),
         "policy": policy.to_dict(),
         "sha256": digest(document),
         "scores": document,
@@ -95,10 +95,3 @@ def read(path: Path) -> Baseline:
 def digest(document: Mapping[str, Any]) -> str:
     """sha256 of the document's own bytes."""
     return hashlib.sha256(text(document).encode()).hexdigest()
-
-
-def _version() -> str:
-    try:
-        return metadata.version("groupwise")
-    except metadata.PackageNotFoundError:
-        return "unknown"

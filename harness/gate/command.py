@@ -97,6 +97,7 @@ def _write(options: argparse.Namespace, outcome: Outcome) -> None:
 
     from groupwise.harness.gate.junit import junit
     from groupwise.harness.gate.wording import lines, markdown
+    from groupwise.harness.jsontext import finite
     from groupwise.harness.records import write_text
 
     try:
@@ -111,12 +112,3 @@ def _write(options: argparse.Namespace, outcome: Outcome) -> None:
         raise InputError(f"{error.filename}: cannot be written: {error.strerror}") from None
     print(json.dumps(finite(outcome.to_dict()), indent=1, ensure_ascii=False, allow_nan=False)
           if options.json else "\n".join(lines(outcome)))  # fmt: skip
-
-
-def finite(data: Any) -> Any:
-    """The data with None for what JSON has no number for."""
-    if isinstance(data, dict):
-        return {key: finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [finite(value) for value in data]
-    return None if isinstance(data, float) and not abs(data) < float("inf") else data

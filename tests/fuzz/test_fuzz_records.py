@@ -36,7 +36,8 @@ OVERLAP = {
 }
 READERS = {  # what stands after the run folder
     "report": [], "compare": [], "diversity": ["--embedder", "hash", "--k", "1", "--problems", "3"],
-    "gate": ["--baseline", "BASELINE"], "evaluate": ["--threads", "1"],
+    "gate": ["--baseline", "BASELINE"], "evaluate --rescore": ["--threads", "1"], "rankings": ["RUN"],
+    "verify sensitivity": ["--graders", "strict,loose", "--processes", "1"],
 }  # fmt: skip
 
 
@@ -84,8 +85,8 @@ def _rollouts(rng: Any, task: str, *_: object) -> list[dict[str, Any]]:
 
 def spoken(command: str, place: Path, valid: Path) -> Said:
     """The command on the run in `place`."""
-    rest = [valid / "baseline.json" if one == "BASELINE" else one for one in READERS[command]]
-    return groupwise(command, *(["--rescore"] if command == "evaluate" else []), place / "run", *rest)
+    known = {"BASELINE": valid / "baseline.json", "RUN": valid / "run"}
+    return groupwise(*command.split(), place / "run", *(known.get(one, one) for one in READERS[command]))
 
 
 def answered(command: str, place: Path, valid: Path) -> None:
@@ -93,7 +94,7 @@ def answered(command: str, place: Path, valid: Path) -> None:
     before = snapshot(place)
     said = spoken(command, place, valid)
     check(said, str(place), str(valid))
-    if said.code == 2 or command in ("compare", "gate"):
+    if said.code == 2 or command in ("compare", "gate", "rankings", "verify sensitivity"):
         assert snapshot(place) == before
 
 
@@ -105,7 +106,7 @@ def test_the_unchanged_run_is_read(valid: Path, tmp_path: Path, command: str) ->
 
 @pytest.mark.parametrize("command", READERS)
 def test_changed_records(valid: Path, command: str) -> None:
-    @cases(15 if command in ("report", "evaluate") else 25)
+    @cases(15 if command in ("report", "evaluate --rescore", "verify sensitivity") else 25)
     @given(data=st.data(), name=st.sampled_from(FILES))
     def run(data: st.DataObject, name: str) -> None:
         content = data.draw(mutated(valid / "run" / name))
