@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import errno
+import re
 
 # What a file system says when it takes no more: nothing of ours is at fault, and what is there stays.
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO})
+RUST = re.compile(r"\(os error (\d+)\)")  # how what is written in Rust ends its words about such an error
 LONGEST = 1600  # letters of a message: a path has room in each half of it
 
 
 class InputError(Exception):
     """Bad input. The message names the file and the key, and says what was expected."""
+
+
+def unwritable(error: BaseException | None) -> bool:
+    """Whether a file system took no more: an OSError, or what safetensors, written in Rust, makes of one."""
+    told = None if error is None else RUST.search(str(error))
+    return (error.errno if isinstance(error, OSError) else int(told[1]) if told else None) in UNWRITABLE
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
 from groupwise.harness.determinism import GIVEN, promised
-from groupwise.harness.errors import UNWRITABLE, InputError
+from groupwise.harness.errors import InputError, unwritable
 from groupwise.harness.evaluation.folder import Fresh
 from groupwise.harness.experiment import Experiment
 from groupwise.harness.layout import BASE, SCHEMA_VERSION, RunPlace, cell_name
@@ -91,7 +91,7 @@ def run(
                 failures = executors.work(crew, experiment, place, _units(experiment), _sizes(experiment, data_dir))
                 write_noted(folder / "manifest.json", _closed(folder, manifest, experiment, failures))
             except OSError as error:
-                if error.errno not in UNWRITABLE:
+                if not unwritable(error):
                     raise
                 words = "what is done is kept, and --resume goes on from there"
                 raise RunFailed(f"{folder}: cannot be written: {error.strerror}; {words}") from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from groupwise.harness.errors import UNWRITABLE, InputError
+from groupwise.harness.errors import InputError, unwritable
 from groupwise.harness.evaluation.grading import Unit
 from groupwise.harness.evaluation.store import Stored
 from groupwise.harness.layout import cell_name
@@ -54,8 +54,8 @@ class Fresh:
         if self.folder.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.close()
-        if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            raise InputError(f"{self.place}: cannot be written: {error.strerror}") from error
+        if unwritable(error):
+            raise InputError(f"{self.place}: cannot be written: {getattr(error, 'strerror', error)}") from error
 
     def publish(self) -> None:
         """Take the place. Raises InputError when something appeared there meanwhile."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from groupwise.harness.errors import UNWRITABLE, InputError, one_line
+from groupwise.harness.errors import InputError, one_line, unwritable
 
 POLL_SECONDS = 0.2
 # Read by OpenMP, tokenizers and glibc when a worker starts. A thread that waits spins for some tens of microseconds,
@@ -84,7 +84,7 @@ def attempt(name: str, job: Job) -> Ended:
     try:
         result = job()
     except (Exception, SystemExit) as error:
-        outside = isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in UNWRITABLE)
+        outside = isinstance(error, InputError) or unwritable(error)
         trace = "" if outside else traceback.format_exc()  # where it happened says nothing of bad input, or a full disk
         return Ended(name, time.monotonic() - begun, platform.node(), None, in_words(error), trace)
     return Ended(name, time.monotonic() - begun, platform.node(), result)
