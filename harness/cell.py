@@ -216,7 +216,7 @@ class Training:
         ledger = self.cell.ledger
         self.cell.progress(ledger.rollouts + ledger.lines["evaluation"].rollouts, restored=True)
         saved = self._milestone()
-        while self._goes_on() and not self.exhausted:
+        while self._goes_on():
             self._one_batch(self.sampler.next_problems(self.config.problems_per_batch))
             if self._milestone() > saved:
                 saved = self._milestone()
@@ -230,7 +230,7 @@ class Training:
 
     def _goes_on(self) -> bool:
         """Whether another batch fits the budget."""
-        return self.sampler.affords(self.config.problems_per_batch * self.algorithm.group_size)
+        return not self.exhausted and self.sampler.affords(self.config.problems_per_batch * self.algorithm.group_size)
 
     def _one_batch(self, problems: Sequence[Problem]) -> None:
         ledger = self.cell.ledger
@@ -284,6 +284,7 @@ class Training:
             "step": self.step,
             "curve_done": self.curve_done,
             "curve_at": self.curve_at,
+            "exhausted": self.exhausted,
             "algorithm": self.algorithm.state_dict(),
             "logs": {"steps": self.steps_log.sync(), "rollouts": self.rollouts_log.sync()},
         }
@@ -303,6 +304,7 @@ class Training:
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
+        self.exhausted = state.get("exhausted", False)  # absent from checkpoints of older releases
         self._drop_evaluations_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
         self.cell.engine.synchronise(self.cell.model)

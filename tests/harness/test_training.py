@@ -38,17 +38,20 @@ def test_a_reference_that_nothing_asks_for_is_not_kept_and_changes_nothing(tmp_p
     assert training(tmp_path / "asked", "kl").policy.reference is not None
 
 
-@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("saved", ["on the way", "at the end", "short of the end", None])
 @pytest.mark.parametrize(
     ("engine", "device", "kept"),
     [("transformers", "cpu", True), ("vllm", "cpu", False), ("transformers", "cuda", False)],
 )
-def test_curve_evaluations_of_a_policy_that_does_not_come_again_are_made_again(
-    engine: str, device: str, kept: bool, saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_evaluations_of_a_policy_that_does_not_come_again_are_made_again(
+    engine: str, device: str, kept: bool, saved: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = training(tmp_path, "grpo")
+    spent = one.cell.ledger.total if saved == "at the end" else 8
+    one.cell.ledger.charge("final", spent, 5 * spent)
     state: dict[str, Any] = {
-        "ledger": one.cell.ledger.to_dict(), "cursor": 0, "draws": {}, "step": 1, "curve_done": 1, "curve_at": 8,
+        "ledger": one.cell.ledger.to_dict(), "exhausted": saved == "short of the end",
+        "cursor": 0, "draws": {}, "step": 1, "curve_done": 1, "curve_at": 8,
         "algorithm": one.algorithm.state_dict(), "logs": {"steps": [0, 0], "rollouts": [0, 0]},
     }  # fmt: skip
     monkeypatch.setattr("groupwise.harness.checkpoint.load", lambda *_: state if saved else None)
@@ -66,4 +69,5 @@ def test_curve_evaluations_of_a_policy_that_does_not_come_again_are_made_again(
         (place / name / "word_arithmetic.jsonl.partial").write_text("{}\n", encoding="utf-8")
     one._restore()
     there = sorted(path.name for path in place.iterdir())
-    assert there == (made if kept else ["curve-00000008", "final"] if saved else ["final"])
+    of_saved = {"on the way": ["curve-00000008"], None: []}
+    assert there == (made if kept else of_saved.get(saved, ["curve-00000008", "final"]))
