@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from groupwise.harness.budget import BudgetExceeded, Ledger
 from groupwise.harness.compaction import compact
 from groupwise.harness.determinism import repeatable
 from groupwise.harness.engines.make import make_engine
+from groupwise.harness.errors import InputError
 from groupwise.harness.evaluate import evaluate
 from groupwise.harness.experiment import Experiment, SamplingConfig, TaskConfig, load_problems
 from groupwise.harness.importance import Correction
@@ -301,14 +302,21 @@ class Training:
         if state is None:
             self._drop_evaluations_beyond()
             return dict.fromkeys(self.logs, START)
+        try:
+            self._take_up(state)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            words = f"no state of this cell ({type(error).__name__}: {error}); without it the cell begins again"
+            raise InputError(f"{place / 'state.json'}: {words}") from error
+        self._drop_evaluations_beyond()
+        self.cell.engine.synchronise(self.cell.model)
+        return {name: (size, crc) for name, (size, crc) in state["logs"].items()}
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self.cell.ledger.__dict__.update(Ledger.from_dict(state["ledger"]).__dict__)
         self.sampler.cursor, self.sampler.draws = state["cursor"], state["draws"]
         self.step, self.curve_done, self.curve_at = state["step"], state["curve_done"], state["curve_at"]
         self.exhausted = state.get("exhausted", False)  # absent from checkpoints of older releases
-        self._drop_evaluations_beyond()
         self.algorithm.load_state_dict(state["algorithm"])
-        self.cell.engine.synchronise(self.cell.model)
-        return {name: (size, crc) for name, (size, crc) in state["logs"].items()}
 
     def _drop_evaluations_beyond(self) -> None:
         """Evaluations made after the checkpoint are of policies that do not come again, unless all is deterministic."""

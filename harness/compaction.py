@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from pyarrow import parquet
 from groupwise.harness.records import dumps, each_row
 from groupwise.harness.sums import forget, place
 
-ROWS = 16384  # of a row group: what is in memory at a time, when written and when read
+ROWS = 16384  # of a row group, at most: what is in memory at a time, when written and when read
+LETTERS = 2**26  # of completions in a row group, or one more: long ones fill memory before they are so many
 # The rows of `sampler.row_of` for training. Stated, not inferred: a row group cannot know what the others hold.
 SCHEMA = pa.schema(
     [
@@ -46,5 +46,12 @@ def compact(log: Path, target: Path) -> None:
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    while batch := [{**row, "components": dumps(row["components"])} for row in islice(rows, ROWS)]:
+    batch, letters = list[dict[str, Any]](), 0
+    for row in rows:
+        batch.append({**row, "components": dumps(row["components"])})
+        letters += len(row["text"])
+        if len(batch) == ROWS or letters >= LETTERS:
+            yield batch
+            batch, letters = [], 0
+    if batch:
         yield batch

@@ -15,10 +15,20 @@ class InputError(Exception):
     """Bad input. The message names the file and the key, and says what was expected."""
 
 
+class Failure(Exception):
+    """What ends a unit without a mistake of the code. The message is one line that says all there is to say."""
+
+
 def unwritable(error: BaseException | None) -> bool:
     """Whether a file system took no more: an OSError, or what safetensors, written in Rust, makes of one."""
     told = None if error is None else RUST.search(str(error))
     return (error.errno if isinstance(error, OSError) else int(told[1]) if told else None) in UNWRITABLE
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's, or torch's on a GPU, or torch's on a CPU, which is told by its words only."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def printable(text: str) -> str:

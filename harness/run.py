@@ -13,7 +13,7 @@ from typing import Any
 
 from groupwise.harness import executors
 from groupwise.harness import experiment as experiments
-from groupwise.harness.determinism import GIVEN, promised
+from groupwise.harness.determinism import GIVEN, graders_of, promised
 from groupwise.harness.errors import InputError, unwritable
 from groupwise.harness.evaluation.folder import Fresh
 from groupwise.harness.experiment import Experiment
@@ -71,16 +71,16 @@ def run(
         "cells": [],
         "recipes": {label: _recipe(experiment, label) for label in experiment.algorithms},
         "overlap": overlaps(experiment, data_dir),
-        "determinism": promised(experiment.compute.device, experiment.engine.name, GIVEN),
+        "determinism": promised(experiment.compute.device, experiment.engine.name, GIVEN, graders_of(experiment)),
         "provenance": provenance(experiment, model, data_dir),
     }
     if folder.exists():
         with _readable():
             check_links(folder)
-        _mend(folder, manifest, text, experiment, data_dir)
-        with _readable():
+        with _locked(folder), _readable():
+            _mend(folder, manifest, text, experiment, data_dir)
             check_sums(folder, cells=False)
-        _same_experiment(folder, manifest)
+            _same_experiment(folder, manifest)
     place = RunPlace(folder, model_folder, data_dir)
     with executors.opened(executor, address, experiment, place) as crew:
         if not folder.exists():
@@ -177,10 +177,7 @@ def _mend(folder: Path, manifest: dict[str, Any], text: str, experiment: Experim
 
 def _same_experiment(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse to resume with another experiment, code, model or data: cells would be of two kinds."""
-    try:
-        before = read_manifest(folder / "manifest.json")
-    except RecordError as error:
-        raise InputError(str(error)) from error
+    before = read_manifest(folder / "manifest.json")
     for section in ("experiment", "recipes", "provenance"):
         old, new = _flat(before.get(section, {})), _flat(json.loads(json.dumps(manifest[section])))
         if section == "experiment":  # does not change any number

@@ -21,7 +21,7 @@ UNNOTED = frozenset({NAME, "timings.jsonl", ".lock"})  # what is written again a
 DAMAGED = "its checksum does not fit: the file changed after it was written"
 RECORDS = (".json", ".jsonl", ".toml")  # of a run, as far as a report reads them
 
-_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_LINE = re.compile(r"([0-9a-f]{64})  ((?!.*[0-9a-f]{64}  ).+)")  # not two lines whose end is damaged
 
 Notes = dict[str, list[str]]  # digests by file name: two while a file is being replaced
 
@@ -100,7 +100,16 @@ def _changed(folder: Path, kinds: str | tuple[str, ...]) -> list[Path]:
         path = folder / name
         if name.endswith(kinds) and not (path.is_file() and digest(path) in digests):
             found.append(path)
+    if gone := {name for name in notes if not (folder / name).exists()}:
+        # A damaged letter of a noted name leaves the note of no file, and a file without its note.
+        unnoted = {path.name for path in folder.iterdir()} - notes.keys() - UNNOTED
+        if any(_a_letter_apart(one, other) for one in gone for other in unnoted):
+            found.append(folder / NAME)
     return found
+
+
+def _a_letter_apart(one: str, other: str) -> bool:
+    return len(one) == len(other) and sum(a != b for a, b in zip(one, other, strict=True)) == 1
 
 
 def digest(path: Path, *, sync: bool = False) -> str:
@@ -119,11 +128,11 @@ def _notes(folder: Path) -> tuple[Notes, bool]:
     text = path.read_text(encoding="utf-8", errors="replace")
     notes, lines = Notes(), text.split("\n")
     found = [_LINE.fullmatch(line) for line in lines[:-1]]
-    for match in found:
-        # No name leads out of the folder: notes may come from others.
-        if match and Path(match[2]).name == match[2]:
-            notes.setdefault(match[2], []).append(match[1])
-    return notes, lines[-1] == "" and all(found)
+    for match in filter(None, found):
+        notes.setdefault(match[2], []).append(match[1])
+    # No name leads out of the folder: notes may come from others.
+    plain = {name: digests for name, digests in notes.items() if Path(name).name == name}
+    return plain, lines[-1] == "" and all(found) and len(plain) == len(notes)
 
 
 def _there(folder: Path) -> Notes:

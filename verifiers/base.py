@@ -50,6 +50,8 @@ class Verifier(Protocol):
     - ``environment() -> dict``: what its verdicts depend on beside the code (library versions, the isolation
       in force), as JSON for the manifest.
     - ``requires``: module -> extra, for what has to be installed. Checked before a run begins.
+    - ``time_limit``: in words, where an answer that takes longer gets another verdict than it would have got.
+    - ``remote = True``: another machine is asked, whose answers are not promised to stay the same.
     - ``bounded``, ``parallel`` and ``calls_at_once``: how completions are graded in bulk, see ``batch``.
 
     Standard components: ``strict``, right when only a marked answer counts (``\\boxed``, ``####``, "the answer

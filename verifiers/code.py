@@ -93,6 +93,7 @@ class CodeVerifier:
     """
 
     name = "code"
+    time_limit = f"{limits.CPU_SECONDS:g} CPU seconds of this kind of machine for a program"
     version = 1
     rules = ("fenced", "whole-text", "continuation")
     parallel = "threads"  # the work is done in processes of the sandbox

@@ -378,6 +378,7 @@ class JudgeVerifier:
     name = "judge"
     version = 1
     rules = ("judge",)
+    remote = True
     parallel = "threads"
     calls_at_once = 8
 

@@ -158,6 +158,7 @@ class MathVerifier:
     name = "math"
     bounded = True
     requires: ClassVar[Mapping[str, str]] = {"math_verify": "math"}
+    time_limit = f"{WORKER_SECONDS:g} s for a comparison"
     version = 2
     rules = RULES
 

@@ -33,6 +33,7 @@ class MathVerifyVerifier:
     name = "math_verify"
     bounded = True
     requires: ClassVar[Mapping[str, str]] = {"math_verify": "math"}
+    time_limit = f"{SECONDS:g} s for an answer"
     version = 2
     rules = ("math-verify",)
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from groupwise.harness.errors import Failure
 
-class EngineError(Exception):
+
+class EngineError(Failure):
     """The engine cannot give what it was asked for (a server that stays silent, a rollout that is not stored).
 
     One line, for people. What was yielded before it counts.

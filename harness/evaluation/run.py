@@ -66,7 +66,7 @@ def evaluate(options: argparse.Namespace) -> tuple[Path, Counts | None]:
     place: Path = options.out or Path("runs") / _default_name(plan, experiment)
     provenance = {**surroundings(), "engine": options.engine, "tasks": _tasks(plan),
                   "data": {"accepted": data.accepted()}}  # fmt: skip
-    promise = promised(options.device, options.engine, GIVEN_EVALUATION)
+    promise = promised(options.device, options.engine, GIVEN_EVALUATION, [one.task.verifier for one in plan.tasks])
     manifest = manifest_of(place.name, experiment, provenance, determinism=promise)
     if place.exists():
         _check_sums(place)

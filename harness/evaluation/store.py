@@ -22,6 +22,7 @@ from typing import Any, Self
 from zlib import crc32
 
 from groupwise.harness.errors import InputError
+from groupwise.harness.jsontext import loads
 from groupwise.harness.records import dumps, whole_lines, write_json
 from groupwise.tasks.base import Problem
 from groupwise.tasks.prompts import plain_text
@@ -31,6 +32,10 @@ REFUSED = "refused"  # the finish reason of a rollout that an endpoint will not 
 ABOUT, ROLLOUTS, LOCK = "about.json", "rollouts.jsonl", ".lock"
 SYNC_SECONDS = 1.0  # a kill loses nothing that was written; a power cut no more than this
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "prompt": (str,), "problem": (str,), "seed": (int,), "sample": (int,), "text": (str,), "finish_reason": (str,),
+    "tokens": (int, type(None)), "ids": (list, type(None)),
+}  # fmt: skip
 _LINE = re.compile(rb'\{"sum":"([0-9a-f]{8})","rollouts":(\[.*\])\}', re.DOTALL)
 
 
@@ -161,7 +166,8 @@ def read_rollouts(path: Path, wanted: Collection[Key] | None, damaged: Callable[
                 break
             rows = _rows(line[:-1])
             if rows is None:
-                damaged(f"{path}, line {number}: damaged, its checksum does not fit; the rollouts on it are not used")
+                damaged(f"{path}, line {number}: damaged, its checksum does not fit or it holds no rollouts; "
+                        "what is on it is not used")  # fmt: skip
             for row in rows or ():
                 key = Key(row["prompt"], row["problem"], row["seed"], row["sample"])
                 if key not in found and (wanted is None or key in wanted):
@@ -174,5 +180,16 @@ def _rows(line: bytes) -> list[dict[str, Any]] | None:
     match = _LINE.fullmatch(line)
     if match is None or int(match[1], 16) != crc32(match[2]):
         return None
-    rows: list[dict[str, Any]] = json.loads(match[2])
-    return rows
+    try:
+        rows: list[dict[str, Any]] = loads(match[2])
+    except ValueError:
+        return None
+    return rows if all(map(_is_rollout, rows)) else None
+
+
+def _is_rollout(row: Any) -> bool:
+    """Whether it is what `Stored.row` makes: a checksum says nothing of what somebody else wrote."""
+    if not isinstance(row, dict) or row.keys() != _KINDS.keys():
+        return False
+    ids = row["ids"] or ()
+    return all(type(row[key]) in kinds for key, kinds in _KINDS.items()) and all(type(one) is int for one in ids)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from groupwise.harness.errors import InputError, one_line, unwritable
+from groupwise.harness.errors import Failure, InputError, one_line, out_of_memory, unwritable
 
 POLL_SECONDS = 0.2
 # Read by OpenMP, tokenizers and glibc when a worker starts. A thread that waits spins for some tens of microseconds,
@@ -84,17 +84,18 @@ def attempt(name: str, job: Job) -> Ended:
     try:
         result = job()
     except (Exception, SystemExit) as error:
-        outside = isinstance(error, InputError) or unwritable(error)
-        trace = "" if outside else traceback.format_exc()  # where it happened says nothing of bad input, or a full disk
+        # Where it happened says nothing of bad input, a full disk, too little memory or a loss that is not finite.
+        outside = isinstance(error, (InputError, Failure)) or unwritable(error) or out_of_memory(error)
+        trace = "" if outside else traceback.format_exc()
         return Ended(name, time.monotonic() - begun, platform.node(), None, in_words(error), trace)
     return Ended(name, time.monotonic() - begun, platform.node(), result)
 
 
 def in_words(error: BaseException) -> str:
     """An error as one line."""
-    if isinstance(error, InputError):
+    if isinstance(error, (InputError, Failure)):
         return one_line(error)
-    words = "memory ran out" if isinstance(error, MemoryError) and not str(error) else str(error)
+    words = ", ".join(filter(None, ["memory ran out" if out_of_memory(error) else "", str(error)]))
     return f"{type(error).__name__}: {words}".splitlines()[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ from groupwise.harness.executors.base import (
 )
 from groupwise.harness.executors.slots import Slot
 
+PR_SET_PDEATHSIG = 1
 END_SECONDS = 10.0  # for a worker with nothing to do
 
 
@@ -149,6 +151,7 @@ def _serve(pipe: Any, slot: Slot, threads: int, device: str) -> None:
     Ctrl-C reaches every process of a terminal; it is the parent's to handle.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _killed_with_parent()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if slot.cores is not None:
         os.sched_setaffinity(0, slot.cores)
@@ -161,8 +164,16 @@ def _serve(pipe: Any, slot: Slot, threads: int, device: str) -> None:
         pipe.send(attempt(name, job))
 
 
+def _killed_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies: also one that is stopped, or busy in a library."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
 def _die_with_parent() -> None:
-    """A parent that is killed cannot stop its workers, and they must not go on writing beside a resumed run."""
+    """A parent that is killed cannot stop its workers, and they must not go on writing beside a resumed run. On other
+    systems than Linux, or where the parent died before we asked, this is what ends them."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -23,11 +23,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
 from report_fixture import make_run
 
 from groupwise.algorithms.base import Rollout
-from groupwise.harness.records import Log, read_json, write_json
+from groupwise.harness.records import START, Log, read_json, write_json
 from groupwise.harness.sampler import row_of
 from groupwise.verifiers import Verdict
 
-BATCH, EVERY = 64, 1000  # rollouts of a step; steps between two checkpoints
+BATCH, EVERY = 64, 1000  # rollouts of a step; steps between two checkpoints, at most
+CEILING = 1024  # MiB that any part may take
 CELL, STATE = Path("cells") / "grpo-seed0", "state.json"
 WORDS = [
     "so",
@@ -77,10 +78,12 @@ def step_row(step: int) -> dict[str, Any]:
 def write(folder: Path, total: int, stop: int | None) -> None:
     """Go on from the checkpoint, as `cell.Training` does, until all is written; ``stop``: the step to be killed at."""
     cell = folder / CELL
-    fresh: dict[str, Any] = {"step": 0, "sizes": {"steps": 0, "rollouts": 0}}
+    fresh: dict[str, Any] = {"step": 0, "marks": {"steps": START, "rollouts": START}}
     state = read_json(cell / STATE) if (cell / STATE).exists() else fresh
-    logs = {name: Log(cell / f"{name}.jsonl", state["sizes"][name]) for name in ("steps", "rollouts")}
-    for step in range(state["step"], -(-total // BATCH)):
+    logs = {name: Log(cell / f"{name}.jsonl", tuple(state["marks"][name])) for name in ("steps", "rollouts")}
+    steps = -(-total // BATCH)
+    every = min(EVERY, 1 + steps // 10)
+    for step in range(state["step"], steps):
         if step == stop:
             logs["rollouts"]._file.write(b'{"problem": "torn')
             logs["rollouts"].sync()
@@ -88,8 +91,8 @@ def write(folder: Path, total: int, stop: int | None) -> None:
         numbers = range(step * BATCH, min((step + 1) * BATCH, total))
         logs["steps"].append([step_row(step)])
         logs["rollouts"].append(row_of(rollout(number), step=step, discarded=False) for number in numbers)
-        if (step + 1) % EVERY == 0:
-            write_json(cell / STATE, {"step": step + 1, "sizes": {name: log.sync() for name, log in logs.items()}})
+        if (step + 1) % every == 0:
+            write_json(cell / STATE, {"step": step + 1, "marks": {name: log.sync() for name, log in logs.items()}})
     for log in logs.values():
         log.close()
 
@@ -160,7 +163,10 @@ def _part(words: str, command: list[str], expected: int = 0) -> None:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != expected:
         sys.exit(f"{words}: ended with {process.returncode}, expected {expected}")
-    print(f"{words:<28}{time.perf_counter() - began:8.1f} s{usage.ru_maxrss / 1024:10.0f} MiB at most", flush=True)
+    peak = usage.ru_maxrss / 1024
+    print(f"{words:<28}{time.perf_counter() - began:8.1f} s{peak:10.0f} MiB at most", flush=True)
+    if peak > CEILING:
+        sys.exit(f"{words}: more than {CEILING} MiB")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""The command as users start it, with workers of its own: a worker is killed, then the parent, and all is the same."""
+"""The command as users start it, with its own workers: one is killed, or starved, and the parent; all is the same."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pytest
 from fault_bench import ONE_THREAD, Bench, assert_same, records, run
 
 PATIENCE = 300.0
@@ -45,6 +49,10 @@ def alive(process: int) -> bool:
         return False
 
 
+def command_line(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8", errors="replace")
+
+
 def holders(file: Path, processes: set[int]) -> set[int]:
     """Those of the processes that have the file open."""
     found = set()
@@ -68,20 +76,28 @@ def until_held(file: Path, process: subprocess.Popen[str]) -> int:
     raise AssertionError(f"{file} was not written within {PATIENCE} s")
 
 
-def test_a_worker_and_the_parent_are_killed(bench: Bench, tmp_path: Path) -> None:
-    """What workers of their own process began, with another order of sets, goes on in one process to the same bytes."""
-    whole, out = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
-    whole.parent.mkdir()
-    out.parent.mkdir()
-    # The number of processes stands in the manifest; it changes nothing else.
-    ending = [*SEEDS, "--set", "compute.processes=1"]
-    assert bench.groupwise(whole.parent, *run(whole, *ending)).code == 0
+# The number of processes stands in the manifest; it changes nothing else.
+ENDING = (*SEEDS, "--set", "compute.processes=1")
 
+
+@pytest.fixture(scope="module")
+def undisturbed(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The records of the run in one process."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert bench.groupwise(out.parent, *run(out, *ENDING)).code == 0
+    return records(out)
+
+
+def test_a_worker_and_the_parent_are_killed(bench: Bench, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
+    """What workers of their own process began, with another order of sets, goes on in one process to the same bytes."""
+    out = tmp_path / "run"
     process = started(out, processes=2, hash_seed=1)
     one = until_held(out / "cells/grpo-seed3/steps.jsonl", process)
     left = workers(process.pid)
     assert one in left
     os.kill(one, signal.SIGKILL)
+    (other,) = {process for process in left - {one} if "spawn_main" in command_line(process)}
+    os.kill(other, signal.SIGSTOP)  # as if it were busy: it can do nothing by itself
     process.kill()
     process.communicate()
     deadline = time.monotonic() + PATIENCE
@@ -89,7 +105,29 @@ def test_a_worker_and_the_parent_are_killed(bench: Bench, tmp_path: Path) -> Non
         assert time.monotonic() < deadline, "a worker outlives its parent"
         time.sleep(0.01)
     assert not (out / "cells" / "grpo-seed3" / "ledger.json").exists()
-
-    ended = bench.groupwise(out.parent, *run(out, *ending))
+    ended = bench.groupwise(tmp_path, *run(out, *ENDING))
     assert ended.code == 0, ended.said
-    assert_same(out, records(whole))
+    assert_same(out, undisturbed)
+
+
+def test_a_worker_that_gets_no_more_memory_loses_nothing(
+    bench: Bench, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The limit is that of a process here; where a machine's own is met, the system kills the worker (above)."""
+    out = tmp_path / "run"
+    process = started(out, processes=2, hash_seed=2)
+    one = until_held(out / "cells/grpo-seed3/steps.jsonl", process)
+    resource.prlimit(one, resource.RLIMIT_AS, (2**20, 2**20))  # less than it has: there is no more
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1, said
+    last = said.splitlines()[-1]
+    assert re.fullmatch(rf"groupwise: {out}: \d of 5 units failed; grpo seed 3: .+", last), (
+        said
+    )  # in its library's words
+    cells = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        ledger = out / "cells" / f"grpo-seed{cell['seed']}" / "ledger.json"
+        assert (cell["status"] == "done") == ledger.exists(), said
+    ended = bench.groupwise(tmp_path, *run(out, *ENDING))
+    assert ended.code == 0, ended.said
+    assert_same(out, undisturbed)

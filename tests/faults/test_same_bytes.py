@@ -57,6 +57,17 @@ def test_the_manifest_says_what_is_promised(whole: Whole) -> None:
     assert manifest(whole.folder)["determinism"] == {"same_bytes": True, "given_the_same": list(GIVEN), "because": []}
 
 
+def test_graders_that_look_at_a_clock_or_ask_others_are_in_the_promise() -> None:
+    found = promised("cpu", "transformers", GIVEN, ["numeric", "math", "code", "math"])
+    assert (found["same_bytes"], found["because"]) == (True, [])
+    assert [words.partition("(")[0] for words in found["given_the_same"][len(GIVEN) :]] == [
+        "answers that meet the time limit of code ", "answers that meet the time limit of math ",
+    ]  # fmt: skip
+    judged = promised("cpu", "transformers", GIVEN, ["judge", "numeric"])
+    assert judged["same_bytes"] is False
+    assert "another machine" in judged["because"][0]
+
+
 @pytest.mark.parametrize(
     ("device", "engine", "why"),
     [
@@ -66,6 +77,6 @@ def test_the_manifest_says_what_is_promised(whole: Whole) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_promised_is_recorded_with_its_reason(device: str, engine: str, why: list[str]) -> None:
-    found = promised(device, engine, GIVEN)
+    found = promised(device, engine, GIVEN, ["numeric"])
     assert found["same_bytes"] is not bool(why)
     assert [reason.partition(":")[0] for reason in found["because"]] == why

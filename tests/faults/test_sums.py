@@ -68,8 +68,23 @@ def test_notes_of_others_are_read_with_care(tmp_path: Path, text: bytes) -> None
     (tmp_path / "run").mkdir()
     (tmp_path / "other").write_text("not ours")
     (tmp_path / "run" / sums.NAME).write_bytes(text)
-    expected = [tmp_path / "run" / sums.NAME] if text and b".." not in text else []
+    expected = [tmp_path / "run" / sums.NAME] if text else []
     assert sums.changed(tmp_path / "run") == expected
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_any_flipped_bit_of_the_notes_is_seen(tmp_path: Path, bit: int) -> None:
+    for name in ("ledger.json", "steps.jsonl"):
+        (tmp_path / name).write_text(name)
+    sums.seal(tmp_path)
+    notes = tmp_path / sums.NAME
+    whole = notes.read_bytes()
+    for at in range(len(whole)):
+        notes.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        for kinds in ("", sums.RECORDS):
+            assert [path for path in sums.changed(tmp_path, kinds) if path.exists()], f"byte {at}"
+    notes.write_bytes(whole)
+    assert sums.changed(tmp_path) == []
 
 
 def test_a_tree_is_sealed_folder_by_folder(tmp_path: Path) -> None:

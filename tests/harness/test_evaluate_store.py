@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import multiprocessing
 import os
 import signal
 from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -86,6 +88,25 @@ def test_a_changed_byte_is_named_and_the_rest_is_used(tmp_path: Path) -> None:
         assert found.keys() == {one.key for batch in BATCHES[1:] for one in batch}
         assert len(told) == 1
         assert f"{store.path}, line 1" in told[0]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["[{}]", "[1]", "[null]", "[" * 3000 + "]" * 3000, '[{"prompt": 1}]', "[NaN", "[[]]"],
+    ids=["empty", "number", "null", "deep", "short", "broken", "list"],
+)
+def test_a_line_of_somebody_else_with_its_checksum_is_named_too(tmp_path: Path, payload: str) -> None:
+    store = filled(tmp_path, BATCHES)
+    forged = [payload]
+    for key, value in (("text", 3), ("seed", "0"), ("ids", ["x"]), ("tokens", 1.5), ("more", 1)):
+        forged.append(json.dumps([{**rollout("z", 0).row(), key: value}]))
+    for one in forged:
+        line = b'{"sum":"%08x","rollouts":%b}\n' % (crc32(one.encode()), one.encode())
+        store.path.write_bytes(line + store.path.read_bytes())
+    told: list[str] = []
+    found = read_rollouts(store.path, None, told.append)
+    assert found.keys() == {one.key for batch in BATCHES for one in batch}
+    assert len(told) == len(forged)
 
 
 def test_the_first_rollout_of_a_key_counts(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import replica_jobs
 
 from groupwise.harness.cell import Cell, Training
+from groupwise.harness.errors import InputError
 from groupwise.harness.experiment import load
 from groupwise.harness.layout import RunPlace
+from groupwise.harness.sums import seal
 
 SMALL = [*replica_jobs.SMALL, 'algorithms={"grpo": {}, "kl": {"name": "grpo", "kl_coef": 0.01}}', "budget.total=32"]
 
@@ -71,3 +74,21 @@ def test_evaluations_of_a_policy_that_does_not_come_again_are_made_again(
     there = sorted(path.name for path in place.iterdir())
     of_saved = {"on the way": ["curve-00000008"], None: []}
     assert there == (made if kept else of_saved.get(saved, ["curve-00000008", "final"]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"ledger": None}, {"ledger": 3}, {"cursor": None}, {"logs": {}}, {"logs": 1}, {"algorithm": None}],
+    ids=str,
+)
+def test_a_state_that_is_none_is_one_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    """Its checksum fits: somebody else made it."""
+    one = training(tmp_path, "grpo")
+    one.run()
+    place = one.folder / "checkpoint"
+    state = json.loads((place / "state.json").read_text(encoding="utf-8"))
+    changed = {key: value for key, value in {**state, **wrong}.items() if value is not None}
+    (place / "state.json").write_text(json.dumps(changed), encoding="utf-8")
+    seal(place)
+    with pytest.raises(InputError, match="without it the cell begins again"):
+        training(tmp_path, "grpo").run()

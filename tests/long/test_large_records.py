@@ -82,6 +82,18 @@ def test_a_log_becomes_parquet_row_for_row(tmp_path: Path, monkeypatch: pytest.M
     assert [{**row, "components": json.loads(row["components"])} for row in found] == list(rollouts(FEW))
 
 
+def test_long_completions_are_written_in_smaller_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = written(tmp_path / "rollouts.jsonl", 100)
+    longest = max(len(row["text"]) for row in rollouts(100))
+    monkeypatch.setattr(compaction, "LETTERS", 10 * longest)
+    compact(log, tmp_path / "rollouts.parquet")
+    table = parquet.ParquetFile(tmp_path / "rollouts.parquet")
+    sizes = [table.metadata.row_group(number).num_rows for number in range(table.metadata.num_row_groups)]
+    assert sum(sizes) == 100
+    assert {10, 11} >= set(sizes[:-1])
+    assert [row["text"] for row in table.read().to_pylist()] == [row["text"] for row in rollouts(100)]
+
+
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         compact(written(tmp_path / f"{name}.jsonl", FEW), tmp_path / f"{name}.parquet")

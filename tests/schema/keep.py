@@ -18,7 +18,8 @@ HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 PACKAGES = ("algorithms", "harness", "tasks", "verifiers")
 KEPT = ("manifest.json", "experiment.toml", "problems/*.jsonl", "cells/*/steps.jsonl", "cells/*/ledger.json",
-        "evaluations/*/*/*.jsonl", "timings.jsonl", "report/scores.json")  # fmt: skip
+        "evaluations/*/*/*.jsonl", "timings.jsonl", "report/scores.json", "SHA256SUMS", "problems/SHA256SUMS",
+        "cells/*/SHA256SUMS", "evaluations/*/*/SHA256SUMS")  # fmt: skip
 EVALUATION = (
     '{"samples": 2, "k": [1, 2], "curve_points": 2, "curve_problems": 2, "curve_samples": 1, "tasks": ['
     '{"name": "word_arithmetic", "split": "test", "problems": 3}, '
