@@ -180,8 +180,17 @@ def detectable_in(found: Spread, *, alpha: float = ALPHA, wanted: float = POWER)
 
     0 where nothing varied; seeds count as far as there were any.
     """
-    squares = found.by_problem, found.by_seed, found.by_error, found.variance
-    return _rejection(squares, found.problems, found.seeds, alpha).smallest(wanted)
+    return _rejection_in(found, alpha).smallest(wanted)
+
+
+def power_in(found: Spread, difference: float, *, alpha: float = ALPHA) -> float:
+    """Probability that a comparison like the one that was made finds a true difference of that size, taking the
+    variances it saw for the true ones; what `detectable_in` inverts.
+
+    Not a normal curve through the detectable difference: with few seeds the width beyond which a mean is significant
+    is itself so uncertain that power rises far more slowly. 1 for any difference where nothing varied.
+    """
+    return _rejection_in(found, alpha).chance(difference)
 
 
 def cheapest(
@@ -315,6 +324,11 @@ class _Rejection:
             return 0.0
         top = float(self.width.max()) + 10 * self.error
         return float(optimize.brentq(lambda difference: self.chance(difference) - wanted, 0.0, top, xtol=1e-9))
+
+
+def _rejection_in(found: Spread, alpha: float) -> _Rejection:
+    squares = found.by_problem, found.by_seed, found.by_error, found.variance
+    return _rejection(squares, found.problems, found.seeds, alpha)
 
 
 def _rejection(squares: tuple[float, float, float, float], problems: int, seeds: int, alpha: float) -> _Rejection:
