@@ -4,8 +4,8 @@
 
 Trains one cell of the embedded model (two problems x two short completions a step) in this process, with the variables
 that workers have (among them those of the allocator, which keeps what it once had), and prints its resident memory over
-the steps, and the slope after the first quarter with a 95 % interval (least squares over the
-means of 30 equal parts; what a part's steps share is in its mean).
+the steps, and the slope in the second half with a 95 % interval (least squares over the means of 30 equal parts; what a
+part's steps share is in its mean).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
     memory = np.array(sizes) / MEBIBYTE
     print(f"{options.algorithm}: {len(sizes)} steps of {BATCH * GROUP} rollouts in {seconds:.0f} s; records "
           f"{records / MEBIBYTE:.1f} MiB")  # fmt: skip
-    first = len(memory) // 4
+    first = len(memory) // 2
     parts = np.array_split(np.arange(first, len(memory)), PARTS)
     x, y = (np.array([values[part].mean() for part in parts]) for values in (np.arange(len(memory)), memory))
     fit = stats.linregress(x, y)

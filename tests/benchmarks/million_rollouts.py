@@ -143,7 +143,7 @@ def measure(folder: Path, total: int) -> None:
     make_run(folder, labels=("grpo", "dapo"), tasks=("word_arithmetic",), seeds=(0, 1), problems=50, samples=8)
     (folder / CELL / "steps.jsonl").unlink()
     own = [sys.executable, __file__, "--folder", str(folder), "--rollouts", str(total), "--part"]
-    stop = int(0.6 * total / BATCH) + 7
+    stop = int(0.6 * total / BATCH) + 1
     _part("nothing but the imports", [sys.executable, "-c", "import groupwise.harness.cell"])
     _part("written, and killed at 60 %", [*own, "write", "--stop", str(stop)], -signal.SIGKILL)
     _part("resumed to the end", [*own, "write"])
