@@ -15,6 +15,11 @@ class InputError(Exception):
     """Bad input. The message names the file and the key, and says what was expected."""
 
 
+def from_extra(name: str) -> str:
+    """The end of "needs LIBRARY: ...", as right for a checkout as for a package from somewhere else."""
+    return f"the extra `{name}` of groupwise has it (in a checkout: pip install '.[{name}]')"
+
+
 def unwritable(error: BaseException | None) -> bool:
     """Whether a file system took no more: an OSError, or what safetensors, written in Rust, makes of one."""
     told = None if error is None else RUST.search(str(error))
