@@ -344,6 +344,10 @@ class Algorithm(ABC):
             raise ValueError(f"{self.name} keeps no state, but the checkpoint has {', '.join(state)}")
 
     def _standardise(self, rewards: Array) -> Array:
+        """The advantages of one group's rewards, (rollouts,): NaN in, for one that was not scored, is 0 out.
+
+        The part of ``advantages`` that most papers change. Here: (r - mean) / (std + std_eps), ddof 1.
+        """
         return group_stats.standardise(rewards, eps=self.std_eps)
 
     @property

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 
 if TYPE_CHECKING:
     from groupwise.harness.experiment import LoraConfig, ModelConfig
@@ -132,7 +132,7 @@ def _peft(asker: str) -> Any:
     try:
         import peft
     except ImportError as error:
-        raise InputError(f"{asker}: needs `pip install 'groupwise[lora]'`") from error
+        raise InputError(f"{asker}: needs peft: {from_extra('lora')}") from error
     return peft
 
 

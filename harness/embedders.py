@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 
 HASH_DIMENSIONS = 256
 NGRAM = 3
@@ -100,7 +100,7 @@ def _sentence_model(embedder: str) -> Any:
     try:
         import sentence_transformers
     except ImportError as error:
-        message = f"embedder {embedder}: needs sentence-transformers; `pip install 'groupwise[embed]'`"
+        message = f"embedder {embedder}: needs sentence-transformers: {from_extra('embed')}"
         raise InputError(message) from error
     try:
         return sentence_transformers.SentenceTransformer(
@@ -149,7 +149,7 @@ def _minilm() -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise InputError("embedder = 'minilm': needs `pip install 'groupwise[embed]'`") from error
+        raise InputError(f"embedder = 'minilm': needs sentence-transformers: {from_extra('embed')}") from error
     return SentenceTransformer(_minilm_source(), device="cpu", trust_remote_code=False, model_kwargs=SAFE)
 
 

@@ -19,6 +19,11 @@ class Failure(Exception):
     """What ends a unit without a mistake of the code. The message is one line that says all there is to say."""
 
 
+def from_extra(name: str) -> str:
+    """The end of "needs LIBRARY: ...", as right for a checkout as for a package from somewhere else."""
+    return f"the extra `{name}` of groupwise has it (in a checkout: pip install '.[{name}]')"
+
+
 def unwritable(error: BaseException | None) -> bool:
     """Whether a file system took no more: an OSError, or what safetensors, written in Rust, makes of one."""
     told = None if error is None else RUST.search(str(error))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from groupwise.harness import adapters
 from groupwise.harness.adapters import add_lora as add_lora
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 from groupwise.tasks.prompts import plain_text
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _convert(source: Path, target: Path) -> None:
     try:
         import gguf  # noqa: F401
     except ImportError as error:
-        raise InputError(f"model.name: {SMOLLM2}: reading GGUF needs `pip install 'groupwise[gguf]'`") from error
+        raise InputError(f"model.name: {SMOLLM2}: reading GGUF needs gguf: {from_extra('gguf')}") from error
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quiet()

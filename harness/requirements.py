@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from groupwise import verifiers
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 from groupwise.harness.experiment import Experiment, load_problems, task_tables
 from groupwise.tasks.prompts import question_text
 
@@ -28,7 +28,7 @@ def check_installed(experiment: Experiment, source: str) -> None:
         needs += [(key, extra, module) for module, extra in required.items()]
     for key, extra, module in needs:
         if find_spec(module) is None:
-            raise InputError(f"{source}: {key}: needs {module}; `pip install 'groupwise[{extra}]'`")
+            raise InputError(f"{source}: {key}: needs {module}: {from_extra(extra)}")
     for name, key in graders.items():
         try:
             verifiers.environment(name)

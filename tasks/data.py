@@ -221,7 +221,7 @@ def _from_hub(source: Source) -> list[Any]:
     except ImportError as error:
         raise DataError(
             f"no data for {source.path}: name a data folder with --data-dir or {DATA_VARIABLE}, "
-            "or pip install 'groupwise[hub]' to fetch it from the hub"
+            "or fetch it from the hub with the extra `hub` of groupwise (in a checkout: pip install '.[hub]')"
         ) from error
     try:
         rows = datasets.load_dataset(source.hub_id, source.hub_config, revision=source.revision, split=source.split)

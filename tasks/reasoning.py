@@ -60,7 +60,8 @@ def _require() -> None:
     try:
         found = version(PACKAGE)
     except PackageNotFoundError as error:
-        raise DataError(f"{PACKAGE} is missing: pip install 'groupwise[procedural]'") from error
+        there = "the extra `procedural` of groupwise has it (in a checkout: pip install '.[procedural]')"
+        raise DataError(f"{PACKAGE} is missing: {there}") from error
     if found == VERSION:
         return
     if not accepts_other_rows():

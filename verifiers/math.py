@@ -40,7 +40,6 @@ from groupwise.verifiers.mathematics.words import textual
 from groupwise.verifiers.worker import CallFailed, Pool
 
 POOL = Pool("groupwise.verifiers.mathematics.service:run", WORKERS, WORKER_SECONDS)
-EXTRA = "pip install 'groupwise[math]'"
 MAX_SYMPY_CHARACTERS = 200
 _DANGEROUS = re.compile(
     r"\d{25}|\^\s*\{?[^{}]*\^|\d{3,}\s*!|!\s*!|\^\s*\{?\s*-?\d{4,}|\^\s*\{?\s*\(|\\(?:int|sum|prod|lim)\b.*\\(?:int|sum|prod|lim)\b"
@@ -120,7 +119,7 @@ def _compare(answer: str, reference: str) -> _Outcome:
         except (CallFailed, NeedsExtra) as error:
             undecided = error
     if isinstance(undecided, NeedsExtra):
-        return _Outcome(None, "none", f"needs a symbolic comparison: {EXTRA}")
+        return _Outcome(None, "none", f"needs a symbolic comparison: {symbolic.EXTRA}")
     if undecided is not None:
         return _Outcome(False, "limits", f"could not be compared within the limits: {undecided}")
     return _Outcome(False, "exact", "differs")

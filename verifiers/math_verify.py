@@ -51,7 +51,7 @@ class MathVerifyVerifier:
         if not references:
             return Verdict(None, None, method, "there is no reference")
         if not symbolic.installed():
-            return Verdict(None, None, method, "math-verify is not installed: pip install 'groupwise[math]'")
+            return Verdict(None, None, method, f"math-verify is not installed: {symbolic.EXTRA}")
         unread = 0
         for reference in references:
             text = reference if "$" in reference or "\\boxed" in reference else f"${reference}$"

@@ -44,6 +44,8 @@ def add_command(commands: Any) -> None:
     rankings.add_argument("--metric", default="accuracy", metavar="M", help="as in compare (default: accuracy)")
     rankings.add_argument("--task", action="append", default=[], metavar="T", help="only this task; again for more")
     rankings.add_argument("--json", action="store_true", help="print everything as JSON")
+    rankings.add_argument("--figure", type=Path, metavar="FILE", help="draw the differences there, a panel per task: "
+                          ".png, .svg or .pdf")  # fmt: skip
     rankings.set_defaults(handler=run_rankings)
 
 
@@ -80,12 +82,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_rankings(options: argparse.Namespace) -> int:
-    """Print the rankings. Raises InputError."""
+    """Print the rankings, and draw them where that was asked for. Raises InputError."""
     import json
 
     from groupwise.harness.compare.rankings import markdown, rankings
 
+    if options.figure is not None:
+        from groupwise.harness.compare.figure import check_place
+
+        check_place(options.figure)
     data = rankings(options.runs, options.metric, options.task)
+    if options.figure is not None:
+        from groupwise.harness.compare.figure import draw_rankings
+
+        draw_rankings(data, options.figure)
     if options.json:
         print(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 
 CLASSIFIER = "yimingzhang/deberta-v3-large-generation-similarity"
 TOKENIZER = "microsoft/deberta-v3-large"
@@ -87,7 +87,7 @@ class Classifier:
             import torch
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
         except ImportError as error:
-            message = "--equivalence classifier: needs torch and transformers; `pip install 'groupwise[train]'`"
+            message = f"--equivalence classifier: needs torch and transformers: {from_extra('train')}"
             raise InputError(message) from error
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

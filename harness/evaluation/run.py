@@ -14,7 +14,7 @@ from typing import Any
 
 from groupwise.harness.determinism import GIVEN_EVALUATION, promised
 from groupwise.harness.engines.contract import EngineError, NeverError
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 from groupwise.harness.evaluation.folder import Fresh, manifest_of, write_manifest, write_rows, write_unit
 from groupwise.harness.evaluation.generate import Found, LazyModel, rollouts_of
 from groupwise.harness.evaluation.grading import Grader, Unit
@@ -173,7 +173,7 @@ def _check_verifier(asked: Asked) -> None:
     name = asked.task.verifier
     for module, extra in getattr(verifiers.get(name), "requires", {}).items():
         if find_spec(module) is None:
-            raise InputError(f"--task {asked.config.name}: needs {module}; `pip install 'groupwise[{extra}]'`")
+            raise InputError(f"--task {asked.config.name}: needs {module}: {from_extra(extra)}")
     try:
         verifiers.environment(name)
     except Unavailable as error:

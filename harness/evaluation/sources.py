@@ -18,7 +18,7 @@ from groupwise.harness import adapters
 from groupwise.harness.engines.contract import Engine, EngineError
 from groupwise.harness.engines.make import DECODER_VERSION
 from groupwise.harness.engines.replay import ReplayEngine, files_of, read_replay
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 from groupwise.harness.evaluation.plan import Model, Plan
 from groupwise.harness.evaluation.store import prompt_hash
 from groupwise.harness.loading import ends_of, resolve, sha256
@@ -88,7 +88,7 @@ def _endpoint(model: Model, options: argparse.Namespace) -> Source:
         from groupwise.harness.engines.endpoint import OpenAIEngine
         from groupwise.harness.engines.endpoint.address import KEY_VARIABLES, base_of
     except ImportError as error:
-        raise InputError(f"--engine openai: needs {error.name}; `pip install 'groupwise[endpoint]'`") from error
+        raise InputError(f"--engine openai: needs {error.name}: {from_extra('endpoint')}") from error
     url, body = base_of(options.base_url), parse_options(options.body, "--body", "top_k=20")
     for name in filter(SECRET.search, body):
         raise InputError(f"--body {name}: fields of requests are written into records; put the key into "
@@ -186,7 +186,7 @@ def _kind(device: str) -> str:
 
 def _installed(module: str, asker: str, extra: str) -> None:
     if find_spec(module) is None:
-        raise InputError(f"{asker}: needs {module}; `pip install 'groupwise[{extra}]'`")
+        raise InputError(f"{asker}: needs {module}: {from_extra(extra)}")
 
 
 def _model_files(folder: Path) -> list[Path]:

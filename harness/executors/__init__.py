@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from groupwise.harness import worker
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 from groupwise.harness.executors.base import Crew, Ended
 from groupwise.harness.executors.local import Pool
 from groupwise.harness.executors.slots import divide
@@ -38,7 +38,7 @@ def opened(name: str, address: str | None, experiment: Experiment, place: RunPla
     try:
         from groupwise.harness.executors.on_ray import Cluster
     except ModuleNotFoundError as error:
-        raise InputError(f"--executor ray: needs {error.name}; `pip install 'groupwise[ray]'`") from error
+        raise InputError(f"--executor ray: needs {error.name}: {from_extra('ray')}") from error
     return Cluster(experiment, place, address)
 
 

@@ -73,6 +73,8 @@ def add_commands(commands: Any) -> None:
     )  # fmt: skip
     moves.add_argument("--processes", type=_positive, help="how many to grade in (default: one a core)")
     moves.add_argument("--json", action="store_true")
+    moves.add_argument("--figure", type=Path, metavar="FILE", help="draw the accuracies there, a panel per task: .png, "
+                       ".svg or .pdf")  # fmt: skip
     moves.set_defaults(handler=_sensitivity)
 
     control = commands.add_parser(
@@ -184,7 +186,16 @@ def _sensitivity(options: argparse.Namespace) -> int:
     for name in names:
         if name not in COMPONENTS:
             check_verifier(name)
-    _print(sensitivity(options.run, names, options.processes), printing.moved, options.json)
+    if options.figure is not None:
+        from groupwise.harness.compare.figure import check_place
+
+        check_place(options.figure)
+    found = sensitivity(options.run, names, options.processes)
+    if options.figure is not None:
+        from groupwise.harness.verify.figure import draw_sensitivity
+
+        draw_sensitivity(found, options.figure)
+    _print(found, printing.moved, options.json)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hostile import groupwise
 
-torch = pytest.importorskip("torch", reason="models need torch: pip install 'groupwise[train]'")
+torch = pytest.importorskip("torch", reason="models need torch: pip install '.[train]'")
 
 from groupwise.harness import checkpoint, sums  # noqa: E402
 from groupwise.harness.errors import InputError  # noqa: E402
@@ -97,7 +97,7 @@ def test_code_that_comes_with_a_model_does_not_run(model: Path, part: str, monke
 
 
 def test_an_adapter_in_a_pickle_is_refused(model: Path) -> None:
-    pytest.importorskip("peft", reason="adapters need peft: pip install 'groupwise[lora]'")
+    pytest.importorskip("peft", reason="adapters need peft: pip install '.[lora]'")
     marker, adapter = model.parent / "ran", model.parent / "adapter"
     adapter.mkdir()
     config = {"peft_type": "LORA", "base_model_name_or_path": str(model), "target_modules": ["q_proj"], "r": 2}

@@ -18,7 +18,7 @@ from groupwise.harness.engines.endpoint import OpenAIEngine
 from groupwise.harness.engines.endpoint.pace import Clock
 from groupwise.harness.seeds import seed_of
 
-pytest.importorskip("httpx2", reason="needs httpx2: pip install 'groupwise[endpoint]'")
+pytest.importorskip("httpx2", reason="needs httpx2: pip install '.[endpoint]'")
 
 MODEL = "tiny"
 WARM = Sampling(20, 1.0)

@@ -163,7 +163,7 @@ def test_missing_data_names_the_folder(tmp_path: Path) -> None:
 def test_a_verifier_that_lacks_its_library_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment, _ = load("smoke", ['evaluation.tasks=[{"name": "aime", "split": "test"}]'])
     monkeypatch.setattr(requirements, "find_spec", lambda name: None if name == "math_verify" else object())
-    with pytest.raises(InputError, match=r"evaluation\.tasks\.0: needs math_verify; `pip install 'groupwise\[math\]'`"):
+    with pytest.raises(InputError, match=r"evaluation\.tasks\.0: needs math_verify: the extra `math` .*'\.\[math\]'"):
         requirements.check_installed(experiment, "smoke")
 
 

@@ -12,6 +12,8 @@ import pytest
 from report_fixture import make_run, write_lines
 
 from groupwise.harness.cli import main
+from groupwise.harness.errors import InputError
+from groupwise.harness.verify.figure import of_sensitivity
 from groupwise.harness.verify.sensitivity import sensitivity
 
 TASK, PROBLEMS, SAMPLES, SEEDS = "short_arithmetic", 12, 4, (0, 1)
@@ -103,6 +105,34 @@ def test_as_a_command(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "strict, order of the means: grpo > dapo; tau with own -1.000 [-1.000, -1.000]" in shown
     assert main(["verify", "sensitivity", str(run), "--graders", "strict", "--json"]) == 0
     assert np.isclose(json.loads(capsys.readouterr().out)["tasks"][TASK]["strict"]["shift"]["dapo"]["value"], -0.75)
+
+
+def test_the_figure_has_the_accuracy_of_every_label_by_every_grader(run: Path, tmp_path: Path) -> None:
+    found = sensitivity(run, ["strict"], 1)
+    (axis,) = of_sensitivity(found).figure.axes
+    assert axis.get_title() == TASK
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels == ["base", "grpo", "dapo"]
+    dots = [line.get_data() for line in axis.lines if line.get_marker() != "None"]
+    drawn = sorted((round(float(np.asarray(y)[0])), float(np.asarray(x)[0])) for x, y in dots)
+    assert drawn == [(0, 0.0), (0, 0.0), (1, 0.5), (1, 0.5), (2, 0.0), (2, 0.75)]
+    assert [text.get_text() for text in axis.figure.legends[0].get_texts()] == ["own", "strict"]
+    places = [tmp_path / name for name in ("a.png", "b.png")]
+    for place in places:
+        assert main(["verify", "sensitivity", str(run), "--graders", "strict", "--figure", str(place)]) == 0
+    assert places[0].read_bytes() == places[1].read_bytes()
+
+
+def test_nothing_to_draw_says_so() -> None:
+    with pytest.raises(InputError, match="nothing to draw"):
+        of_sensitivity({"run": "mine", "level": 0.95, "tasks": {TASK: {}}})
+
+
+def test_a_figure_of_an_unknown_kind_is_refused_before_anything_is_graded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", "sensitivity", str(tmp_path / "none"), "--figure", str(tmp_path / "figure.gif")]) == 2
+    assert "expected a name that ends in .png, .svg, .pdf" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("graders", ["own", "strict,strict", "nobody"])

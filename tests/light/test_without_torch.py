@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "harness"))
-from report_fixture import make_run
+from report_fixture import make_run, write_lines
 
 BLOCKED = ("torch", "transformers", "sentence_transformers", "vllm", "datasets", "sympy", "math_verify", "peft")
 # An import hook, not `sys.modules[name] = None`: scipy looks into sys.modules and would trip over the None.
@@ -53,6 +54,20 @@ def test_report(run: Path) -> None:
 def test_compare(run: Path) -> None:
     found = json.loads(groupwise("compare", f"{run}:dapo", f"{run}:grpo", "--json"))
     assert found
+
+
+def test_figures_of_rankings_and_sensitivity(run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    groupwise("rankings", run, other, "--figure", tmp_path / "rankings.png")
+    prompt = [{"role": "user", "content": "Write a + b = 8."}]
+    problem = {"task": "write_sum", "prompt": prompt, "answers": ["3+5"], "metadata": {}}
+    write_lines(
+        other / "problems" / "write_sum.jsonl", [{"problem": f"write_sum/test/{i:04d}", **problem} for i in range(16)]
+    )
+    more = ("--graders", "strict", "--processes", 1)
+    groupwise("verify", "sensitivity", other, *more, "--figure", tmp_path / "graders.png")
+    assert (tmp_path / "rankings.png").is_file()
+    assert (tmp_path / "graders.png").is_file()
 
 
 def test_gate(run: Path, tmp_path: Path) -> None:

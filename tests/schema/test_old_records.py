@@ -150,7 +150,7 @@ def test_a_run_of_another_schema_is_refused(
 
 
 def test_a_newer_run_is_not_resumed(kept: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("torch", reason="runs need torch: pip install 'groupwise[train]'")
+    pytest.importorskip("torch", reason="runs need torch: pip install '.[train]'")
     folder = kept(RUNS[-1])
     _raised(folder / "manifest.json", SCHEMA_VERSION + 1)
     assert main(["run", "smoke", "--resume", "--out", str(folder)]) == 2

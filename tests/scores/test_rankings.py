@@ -12,6 +12,7 @@ import pytest
 from report_fixture import make_run
 
 from groupwise.harness.cli import main
+from groupwise.harness.compare.figure import FILLED, OPEN, dots, of_rankings
 from groupwise.harness.compare.rankings import rankings
 from groupwise.harness.errors import InputError
 from groupwise.harness.statistics.agreement import rank_agreement
@@ -88,6 +89,61 @@ def test_command(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert shown.count("tau with the first") == 1, "of the second run; the first agrees with itself"
     assert main(["rankings", *runs, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["comparator"] == "grpo"
+
+
+def test_the_figure_has_every_difference_with_its_interval(runs: tuple[str, str]) -> None:
+    data = rankings(runs, "accuracy", [])
+    (axis,) = of_rankings(data).figure.axes
+    assert axis.get_title() == "write_sum"
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["dapo", "igrpo"]
+    spans, drawn = set(), dict[int, list[float]]()
+    for line in axis.lines:
+        x, y = (np.asarray(one, dtype=float) for one in line.get_data())
+        if line.get_marker() != "None":
+            drawn.setdefault(round(float(y[0])), []).append(float(x[0]))
+        elif y[0] == y[1] and x[0] != 0:  # not the lines between the rows
+            spans.add((float(x[0]), float(x[1])))
+    for row, label in enumerate(("dapo", "igrpo")):
+        found = [run["difference"][label] for run in data["tasks"]["write_sum"].values()]
+        assert drawn[row] == [one["value"] for one in found], "one below another, in the order of the runs"
+        assert {(one["low"], one["high"]) for one in found} <= spans
+    legend = [text.get_text() for text in axis.figure.legends[0].get_texts()]
+    assert legend == ["long", "short", FILLED, OPEN], "runs by the last part of their paths"
+
+
+def test_a_dot_is_filled_where_the_difference_survives() -> None:
+    def face(**more: float | None) -> Any:
+        estimate = {"value": 0.1, "low": 0.0, "high": 0.2, **more}
+        (axis,) = dots({"task": {"dapo": {"run": estimate}}}, 0.95, "name", "title").figure.axes
+        (dot,) = [line for line in axis.lines if line.get_marker() == "o"]
+        return dot.get_markerfacecolor()
+
+    filled = face(holm=0.04)
+    assert filled != "white"
+    assert (face(holm=0.06), face(holm=None)) == ("white", "white")
+    assert face() == filled, "what is no difference is not tested"
+
+
+def test_figure_command(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [tmp_path / name for name in ("a.png", "b.png", "c.svg", "d.pdf")]
+    for place in places:
+        assert main(["rankings", *runs, "--figure", str(place)]) == 0
+    shown = capsys.readouterr().out
+    assert main(["rankings", *runs]) == 0
+    assert shown == 4 * capsys.readouterr().out, "the tables are those without a figure"
+    first, second, vector, page = (place.read_bytes() for place in places)
+    assert first == second
+    assert [first[1:4], vector[:5], page[:4]] == [b"PNG", b"<?xml", b"%PDF"]
+
+
+@pytest.mark.parametrize("place", ["figure.gif", "figure", "nowhere/figure.png"])
+def test_a_figure_that_cannot_be_written_is_one_line_and_first(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rankings", "no-run", "no-run-either", "--figure", str(tmp_path / place)]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "--figure" in said
 
 
 @pytest.mark.parametrize("wrong", [["--task", "pick_one"], ["--metric", "charm"]])

@@ -96,8 +96,9 @@ def test_every_command_has_its_section() -> None:
 def test_the_public_names_have_their_text() -> None:
     text = (SITE / "docs" / "api.html").read_text(encoding="utf-8")
     for name in (
-        "algorithms.base.Algorithm.advantages", "algorithms.contract.Sampler.sample", "tasks.base.Problem",
-        "verifiers.base.Verdict", "harness.run.run", "harness.compare.analysis.analyse",
-        "harness.pytest_plugin.assert_no_regression", "harness.statistics.comparison.difference",
+        "algorithms.base.Algorithm.advantages", "algorithms.base.Algorithm._standardise",
+        "algorithms.contract.Sampler.sample", "tasks.base.Problem", "verifiers.base.Verdict", "harness.run.run",
+        "harness.compare.analysis.analyse", "harness.pytest_plugin.assert_no_regression",
+        "harness.statistics.comparison.difference",
     ):  # fmt: skip
         assert f'id="groupwise.{name}"' in text, name

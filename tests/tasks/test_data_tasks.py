@@ -198,7 +198,9 @@ def test_an_empty_folder_lacks_the_file(name: str, tmp_path: Path) -> None:
 
 def test_without_datasets_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     _with_hub(monkeypatch, None)
-    with pytest.raises(DataError, match=r"--data-dir or GROUPWISE_DATA, or pip install 'groupwise\[hub\]'") as error:
+    with pytest.raises(
+        DataError, match=r"--data-dir or GROUPWISE_DATA, or fetch it .* extra `hub` .*'\.\[hub\]'"
+    ) as error:
         make("gsm8k").problems("test")
     assert "\n" not in str(error.value)
 

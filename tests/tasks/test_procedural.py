@@ -401,5 +401,5 @@ def test_gym_options_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert make("reasoning", **SMALL).problems("test")
     assert list(data.accepted()) == ["reasoning-gym"]
     monkeypatch.setattr(reasoning, "PACKAGE", "no-such-package-anywhere")
-    with pytest.raises(DataError, match=r"pip install 'groupwise\[procedural\]'"):
+    with pytest.raises(DataError, match=r"the extra `procedural` .*'\.\[procedural\]'"):
         make("reasoning").problems("test")

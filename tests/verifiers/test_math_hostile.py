@@ -111,7 +111,7 @@ def test_without_the_extra_only_symbolic_comparisons_are_unscored(monkeypatch: p
     assert grade("math", r"\boxed{\sin 2}", [r"\cos 2"]).score == 0.0
     verdict = grade("math", r"\boxed{\arctan 2+\arctan 3}", [r"\frac{3\pi}{4}"])
     assert verdict.score is None
-    assert "pip install 'groupwise[math]'" in verdict.reason
+    assert "pip install '.[math]'" in verdict.reason
 
 
 def test_the_environment_names_the_libraries() -> None:

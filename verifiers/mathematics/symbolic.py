@@ -18,6 +18,7 @@ from groupwise.verifiers.mathematics.parse import Expr, symbols
 DIGITS = 60
 AGREED_DIGITS = 45  # of equal values of expressions of a few hundred symbols
 POINTS = 4
+EXTRA = "the extra `math` of groupwise has it (in a checkout: pip install '.[math]')"
 
 
 @cache

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from groupwise.harness.engines.endpoint import wire
 from groupwise.harness.engines.endpoint.address import is_loopback, scrubbed
 from groupwise.harness.engines.endpoint.pace import Clock
-from groupwise.harness.errors import InputError
+from groupwise.harness.errors import InputError, from_extra
 
 if TYPE_CHECKING:
     import httpx2
@@ -63,7 +63,7 @@ class Transport:
         try:
             import httpx2
         except ModuleNotFoundError as error:
-            raise InputError("endpoint: needs httpx2; `pip install 'groupwise[endpoint]'`") from error
+            raise InputError(f"endpoint: needs httpx2: {from_extra('endpoint')}") from error
         self.base = base
         self._key = key
         self._clock = clock
