@@ -135,7 +135,7 @@ def test_names_of_points_lie_over_nothing(count: int) -> None:
     found = tradeoff.drawing(summary, TASK, summary["tasks"][TASK], "distinct_right")
     found.figure.draw_without_rendering()
     axis = found.figure.axes[0]
-    labels = [text for text in axis.texts if isinstance(text, Annotation) and text.get_text()]
+    labels = [text for text in axis.texts if text.get_text()]
     assert len(labels) == count + 1
     boxes = [Text.get_window_extent(text) for text in labels]
     for (one, first), (two, second) in itertools.combinations(zip(labels, boxes, strict=True), 2):
@@ -144,19 +144,42 @@ def test_names_of_points_lie_over_nothing(count: int) -> None:
             min(first.y1, second.y1) - max(first.y0, second.y0),
         ]
         assert min(shared) < 0.15 * min(first.height, second.height), (one.get_text(), two.get_text())
+    patches = [text.get_bbox_patch() for text in labels]
+    assert all(patch and same_color(patch.get_facecolor()[:3], "white") for patch in patches)
+    # Over all lines, those to the other names among them.
+    assert min(text.get_zorder() for text in labels) > max(line.get_zorder() for line in axis.lines)
 
 
 @pytest.mark.parametrize("kind", ["curve", "pass-at-k"])
-def test_lines_to_the_names_run_over_no_name(few: dict[str, drawing.Drawing], kind: str) -> None:
+def test_a_line_leads_to_the_left_end_of_its_own_name(few: dict[str, drawing.Drawing], kind: str) -> None:
     figure = few[f"{kind}-{TASK}"].figure
     drawing.settle(figure)
     figure.draw_without_rendering()
-    names = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
-    assert len(names) >= 7
-    left = min(Text.get_window_extent(text).x0 for text in names)
-    for text in names:
-        assert text.arrow_patch is not None
-        assert text.arrow_patch.get_window_extent().x1 <= left, text.get_text()
+    axis = figure.axes[0]
+    names = [text for text in axis.texts if text.get_text()]
+    leaders = [line for line in axis.lines if line.get_transform() == axis.transAxes]
+    assert len(names) == len(leaders) >= 7
+    boxes = [Text.get_window_extent(text) for text in names]
+    assert all(line.get_window_extent().x1 < min(box.x0 for box in boxes) for line in leaders)
+    for text, box, leader in zip(names, boxes, leaders, strict=True):
+        *_, bend, foot = axis.transAxes.transform(leader.get_xydata())
+        assert bend[1] == foot[1] == pytest.approx((box.y0 + box.y1) / 2, abs=0.2 * box.height), text.get_text()
+        assert box.x0 - foot[0] < box.height, text.get_text()
+        assert same_color(leader.get_color(), text.get_color())
+
+
+def test_a_name_has_the_colour_of_its_line(
+    few: dict[str, drawing.Drawing], seven: tuple[Summary, pd.DataFrame]
+) -> None:
+    axis, look = few[f"pass-at-k-{TASK}"].figure.axes[0], drawing.looks(seven[0])
+    rows = seven[0]["tasks"][TASK]["labels"]
+    assert len(axis.texts) == len(rows)
+    for text in axis.texts:
+        label = text.get_text().removesuffix("†")
+        assert same_color(text.get_color(), look[label].colour)
+        end = rows[label]["pass_at_k"]["16"]["value"]
+        assert any(same_color(line.get_color(), text.get_color()) and list(line.get_ydata())[-1] == end
+                   for line in axis.lines), label  # fmt: skip
 
 
 def test_base_is_behind_every_pass_at_k(few: dict[str, drawing.Drawing], seven: tuple[Summary, pd.DataFrame]) -> None:
@@ -193,6 +216,13 @@ def test_more_of_a_measure_of_all_answers_is_not_called_better(seven: tuple[Summ
     fronts = [[line for line in one.figure.axes[0].lines if line.get_drawstyle() == "steps-pre"]
               for one in (right, every)]  # fmt: skip
     assert list(map(len, fronts)) == [1, 0]
+    # Dark, over the intervals and under the points.
+    axis, [line] = right.figure.axes[0], fronts[0]
+    intervals = [one for one in axis.lines if one.get_transform() == axis.transData and len(one.get_xdata()) == 2]
+    points = [one for one in axis.lines if len(one.get_xdata()) == 1]
+    assert len(intervals) == 2 * len(points) == 16
+    assert max(one.get_zorder() for one in intervals) < line.get_zorder() < min(one.get_zorder() for one in points)
+    assert float(str(line.get_color())) < 0.3
     assert "Dashed" in right.caption
     assert "Up and to the right is better" in right.caption
     assert "Dashed" not in every.caption
