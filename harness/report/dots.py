@@ -103,12 +103,14 @@ def lengths(summary: Summary, task: str, content: Summary) -> Drawing:
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False).flatten()
     for axis, (column, title) in zip(axes, shown.items(), strict=True):
         for place, label in enumerate(labels):
-            _interval(axis, content["labels"][label][column], place, Look(_mean(label).colour, "o", "-"), 3.5)
+            # A line across for the mean: a dot would hide an interval narrower than itself.
+            _interval(axis, content["labels"][label][column], place, _mean(label), 6)
         if reference in content["labels"] and (value := content["labels"][reference][column]["value"]) is not None:
             axis.axvline(value, color="0.6", linewidth=0.6, linestyle=(0, (4, 2)), zorder=0)
         axis.set_xlabel(title)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        axis.set_xlim(left=0)
+        # A little room at the right: from 0 on, all may lie close to the end.
+        axis.set_xlim(0, 1.05 * max(axis.dataLim.x1, 1e-9))
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
     row_names(axes[0], [name_of(summary, label) for label in labels])

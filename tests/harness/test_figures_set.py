@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from figure_summaries import NAMES, made
 from matplotlib.axes import Axes
-from matplotlib.colors import same_color
+from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from PIL import Image
 
-from groupwise.harness.report import drawing, figures, forest, multiples, progress, tradeoff
+from groupwise.harness.report import dots, drawing, figures, forest, multiples, progress, tradeoff
 
 TASK = "write_sum"
 PER_TASK = ["curve", "tokens", "pass-at-k", "trade-off", "differences", "ranks", "seeds", "breakdown", "lengths"]
@@ -382,6 +382,65 @@ def test_bytes_size_and_grey(seven: tuple[Summary, pd.DataFrame]) -> None:
         grey = np.asarray(Image.open(io.BytesIO(one.files["png"])).convert("L"))
         assert (grey < 90).mean() > 0.005, one.name
         assert grey.shape[1] == int(drawing.COLUMN * drawing.STYLE["figure.dpi"])
+
+
+@pytest.mark.parametrize("values", [(2.3, 2.7), (30.0, 31.0), (0.0, 0.0)])
+def test_lengths_have_room_at_both_ends_and_hide_no_interval(values: tuple[float, float]) -> None:
+    summary, _ = made(NAMES[:3])
+    content = summary["tasks"][TASK]
+    for label, row in content["labels"].items():
+        value = values[label == "dapo"]
+        row["tokens"] |= {"value": value, "low": value, "high": value + 0.01}
+    axis = dots.lengths(summary, TASK, content).figure.axes[0]
+    low, high = axis.get_xlim()
+    assert low == 0
+    assert high >= 1.04 * (max(values) + 0.01)
+    means = [line for line in axis.lines if len(line.get_xdata()) == 1]
+    assert len(means) == 4
+    assert {line.get_marker() for line in means} == {"|"}  # thinner than any interval that can be seen
+
+
+@pytest.mark.parametrize("count", range(2, drawing.MANY))
+def test_no_two_optimizers_of_one_figure_share_a_hue(count: int) -> None:
+    summary, _ = made(NAMES[:count])
+    assert not drawing.crowded(summary)
+    colours = [look.colour for look in drawing.looks(summary).values()]
+    assert len(set(colours)) == len(colours) == count + 1
+
+
+# Machado, Oliveira & Fernandes (2009), of linear RGB: no cones for green, none for red.
+SIGHT = {
+    "every cone": np.eye(3),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                              [-0.011820, 0.042940, 0.968881]]),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                            [-0.003882, -0.048116, 1.051998]]),
+}  # fmt: skip
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_are_apart_for_colour_blind_eyes(sight: str) -> None:
+    assert len(drawing.COLOURS) >= drawing.MANY - 2, "one for every optimizer but the comparator"
+    places = {colour: lab(SIGHT[sight] @ linear(colour)) for colour in (*drawing.COLOURS, "black", drawing.GREY)}
+    for one, two in itertools.combinations(places, 2):
+        # 2.3 is what an eye can just tell apart; the six of Okabe & Ito and the grey alone come to 11.9.
+        assert np.linalg.norm(places[one] - places[two]) > 11.5, (one, two)
+    for colour in drawing.COLOURS:
+        assert 1.05 / (float(XYZ[1] @ linear(colour)) + 0.05) > 2.2, f"{colour} is too light on white"
+
+
+def linear(colour: str) -> Any:
+    """Linear RGB of a colour."""
+    values = np.array(to_rgb(colour))
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: Any) -> Any:
+    """CIE L*a*b* of linear RGB."""
+    shares = XYZ @ np.clip(rgb, 0, 1) / np.array([0.9505, 1.0, 1.089])
+    x, y, z = np.where(shares > 0.008856, np.cbrt(shares), 7.787 * shares + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_no_two_optimizers_look_alike_without_colour(seven: tuple[Summary, pd.DataFrame]) -> None:
