@@ -99,7 +99,7 @@ def point_names(
         text.set_position(tuple(inside.transform((box[:2] + box[2:]) / 2)))
         if _stray(box, spots, i, scale):
             leader = inside.transform(np.vstack(_leaders(box[None], spots[i])[0]))
-            axis.plot(*leader.T, transform=axis.transAxes, color=text.get_color(), linewidth=0.4, zorder=3.5)
+            axis.plot(*leader.T, transform=axis.transAxes, color=text.get_color(), linewidth=0.6, zorder=3.5)
 
 
 def _placed(spots: Array, sizes: Array, inks: Array, frame: Bbox, scale: float) -> Array:
