@@ -29,8 +29,9 @@ from groupwise.harness.report.drawing import (
     titled,
 )
 from groupwise.harness.report.forest import ROW, row_names
+from groupwise.harness.report.labels import FEW
 from groupwise.harness.report.progress import CUT
-from groupwise.harness.report.tables import design, name_of
+from groupwise.harness.report.tables import design, name_of, parts_words
 
 JOINED = (9, 5)  # optimizers and seeds up to which lines that join a seed's dots can be followed
 VALUES = 12  # kinds of problems in one figure, at most
@@ -103,12 +104,14 @@ def lengths(summary: Summary, task: str, content: Summary) -> Drawing:
     axes = figure.subplots(1, len(shown), sharey=True, squeeze=False).flatten()
     for axis, (column, title) in zip(axes, shown.items(), strict=True):
         for place, label in enumerate(labels):
-            _interval(axis, content["labels"][label][column], place, Look(_mean(label).colour, "o", "-"), 3.5)
+            # A line across for the mean: a dot would hide an interval narrower than itself.
+            _interval(axis, content["labels"][label][column], place, _mean(label), 6)
         if reference in content["labels"] and (value := content["labels"][reference][column]["value"]) is not None:
             axis.axvline(value, color="0.6", linewidth=0.6, linestyle=(0, (4, 2)), zorder=0)
         axis.set_xlabel(title)
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        axis.set_xlim(left=0)
+        # A little room at the right: from 0 on, all may lie close to the end.
+        axis.set_xlim(0, 1.05 * max(axis.dataLim.x1, 1e-9))
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
     row_names(axes[0], [name_of(summary, label) for label in labels])
@@ -125,20 +128,29 @@ def lengths(summary: Summary, task: str, content: Summary) -> Drawing:
 
 
 def breakdowns(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
-    """Accuracy by each field that the problems carry (subject, level), at most `VALUES` values of each."""
-    for field, values in (content.get("breakdown") or {}).items():
+    """Accuracy by each field that the problems carry (subject, level), at most `VALUES` values of each.
+
+    Parts of fewer than `FEW` problems are left to the tables, and with them what leaves fewer than two.
+    """
+    for field, every in (content.get("breakdown") or {}).items():
+        values = {value: kind for value, kind in every.items() if kind["problems"] >= FEW}
+        if len(values) < 2:
+            continue
         kept = sorted(values, key=lambda value: -values[value]["problems"])[:VALUES]
         shown = {value: values[value] for value in values if value in kept}
         figure = (_breakdown_panels if crowded(summary) else _breakdown)(summary, field, shown)
         title = f"Accuracy by {field}: {task}"
         titled(figure, title)
         least = min(kind["problems"] for kind in shown.values())
+        small = ", ".join(f"{value} ({kind['problems']})" for value, kind in every.items() if value not in values)
+        small = f" In the tables alone, for fewer than {FEW} problems: {small}." if small else ""
         left_out = f" The {len(shown)} largest of {len(values)} are shown." if len(values) > len(shown) else ""
-        few = f" The smallest has {least} problem{'s' if least > 1 else ''}: its intervals are wide."
+        few = f" The smallest has {least} problems: its intervals are wide."
         how = multiples.how(summary).format("label") + ". " if crowded(summary) else ""
         caption = (
             f"Accuracy on {task} by {field}, with {percent(summary)} intervals ({design(content)} in all; problems of "
-            f"each in brackets). {how}Many intervals are looked at here without correction.{few}{left_out}"
+            f"each in brackets).{parts_words(content, field)}{small} {how}Many intervals are looked at here without "
+            f"correction.{few}{left_out}"
         )
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", field)
         yield Drawing(f"breakdown-{task}-{name}", title, caption, figure)

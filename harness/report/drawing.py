@@ -38,9 +38,11 @@ HANDLE = 3.2  # length of a legend's handle, in sizes of the type
 LEGEND = 7  # legend entries in a row, at most
 GREY = "0.45"
 MANY = 10  # optimizers from which on lines over each other can no longer be told apart
-# Okabe & Ito (2008), without black (the comparator's) and yellow (too light for a line on white).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-# Periods 6, 7 and 5: the combination repeats after 210 labels.
+# Okabe & Ito (2008), without black (the comparator's) and yellow (too light for a line on white); then wine, indigo and
+# brown, which stay apart from these and from each other for colour-blind eyes as well. One for each of the optimizers
+# that one set of axes can hold.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#332288", "#7A4A00")
+# Periods 9, 7 and 5: the combination repeats after 315 labels.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1, 1, 1, 1, 1)))
 STYLE: dict[str, Any] = {
@@ -109,7 +111,7 @@ def looks(summary: Summary) -> dict[str, Look]:
     found = {summary["comparator"]: Look("black", "o", "-"), BASE: Look(GREY, "x", (0, (1, 1)))}
     others = [label for label in summary["labels"] if label not in found]
     for i, label in enumerate(others):
-        found[label] = Look(COLOURS[i % 6], MARKERS[(i + 1) % 7], LINES[(i + 1) % 5])
+        found[label] = Look(COLOURS[i % len(COLOURS)], MARKERS[(i + 1) % 7], LINES[(i + 1) % 5])
     return found
 
 

@@ -71,9 +71,9 @@ def _curves(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
                  for label, line in curve.items() if all(p.get(unit) is not None for p in line)}  # fmt: skip
         if not found:
             continue
-        title = f"Accuracy against {words}: {task}"
-        seen = sorted({p["accuracy"]["problems"] for label in found for p in curve[label]})
-        size = f"{seen[0]} problems" if len(seen) == 1 else f"{seen[0]}–{seen[-1]} problems"
+        size = _size(content, [point for label in found for point in curve[label]])
+        # On fewer problems a line ends elsewhere than the tables: that the picture itself has to say.
+        title = f"Accuracy against {words}: {task}" + (f" ({size})" if " of " in size else "")
         caption = (
             f"Accuracy on {task} against {words}. {_how(summary, content, 'optimizer', found)}. Start: the model "
             "before training; end: the final evaluation, cut down to the problems of the intermediate evaluations "
@@ -83,6 +83,14 @@ def _curves(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:
             caption += " Tokens are those of all training rollouts, drafts and discarded ones included."
         draw = (multiples if crowded(summary) else panels).lines
         yield Drawing(f"{name}-{task}", title, caption, draw(summary, title, found, axis, "Accuracy", log=False))
+
+
+def _size(content: Summary, points: list[Summary]) -> str:
+    """How many problems the points of curves were evaluated on, and of how many where those are fewer."""
+    seen = sorted({point["accuracy"]["problems"] for point in points})
+    size = f"{seen[0]}" if len(seen) == 1 else f"{seen[0]}–{seen[-1]}"
+    every = max(row["accuracy"]["problems"] for row in content["labels"].values())
+    return f"first {size} of {every} problems" if seen[-1] < every else f"{size} problems"
 
 
 def _passes(summary: Summary, task: str, content: Summary) -> Iterator[Drawing]:

@@ -17,6 +17,8 @@ Summary = dict[str, Any]
 
 PARTS = range(2, 21)  # how many values a field of the problems may have to be worth a breakdown
 PER_PART = 3  # problems per value that it then has at least, on average
+FEW = 5  # problems below which a value is no part of its own: its interval would span next to everything
+OTHER = "other"
 
 
 def describe(table: Grid, measures: Sequence[Measure], ks: Sequence[int]) -> Summary:
@@ -81,20 +83,37 @@ def by_seed(table: Grid, ks: Sequence[int]) -> list[Summary]:
 def breakdown(mine: Mapping[str, Grid], metadata: Mapping[str, Mapping[str, Any]]) -> Summary:
     """Accuracy by the fields of the problems' metadata that sort them: {field: {value: {problems, labels}}}.
 
-    A field sorts them when it has 2 to 20 values and some problems for each.
+    A field sorts them when it has 2 to 20 values and some problems for each. Values of fewer than `FEW` problems are
+    one part, the last, whose `pooled` names them; a single such value stays. A field with one part left sorts nothing.
     """
     found: Summary = {}
-    if not metadata:
-        return found
-    fields = sorted({name for one in metadata.values() for name in one})
-    for name in fields:
+    for name in sorted({name for one in metadata.values() for name in one}):
         parts: dict[Any, list[str]] = {}
         for problem, one in metadata.items():
             if one.get(name) is not None:
                 parts.setdefault(one[name], []).append(problem)
         if len(parts) in PARTS and sum(map(len, parts.values())) >= PER_PART * len(parts):
             order = sorted(parts, key=lambda value: (isinstance(value, str), value))
-            found[name] = {str(value): _part(mine, parts[value]) for value in order}
+            pooled = _pooled(mine, {str(value): parts[value] for value in order})
+            if len(pooled) > 1:
+                found[name] = pooled
+    return found
+
+
+def unsorted(parts: Summary, metadata: Mapping[str, Mapping[str, Any]]) -> Summary:
+    """Problems that are in no part of a breakdown: {field: how many have no value}."""
+    return {name: sum(one.get(name) is None for one in metadata.values()) for name in parts}
+
+
+def _pooled(mine: Mapping[str, Grid], parts: Mapping[str, list[str]]) -> Summary:
+    few = [value for value, problems in parts.items() if len(problems) < FEW]
+    few = few if len(few) > 1 else []
+    found = {value: _part(mine, problems) for value, problems in parts.items() if value not in few}
+    if few:
+        name = OTHER
+        while name in found:
+            name = f"all {name}"
+        found[name] = {**_part(mine, [problem for value in few for problem in parts[value]]), "pooled": few}
     return found
 
 

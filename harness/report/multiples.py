@@ -152,7 +152,7 @@ def _line(steps: pd.DataFrame, column: str) -> Series | None:
 def supervision_looks(summary: Summary) -> dict[str, Look]:
     """A look per kind of supervision, in the order in which the experiment has them."""
     kinds = dict.fromkeys(supervision(summary, label) for label in summary["labels"] if label != BASE)
-    return {kind: Look(COLOURS[i % 6], MARKERS[i % 7], LINES[i % 5]) for i, kind in enumerate(kinds)}
+    return {kind: Look(COLOURS[i % len(COLOURS)], MARKERS[i % 7], LINES[i % 5]) for i, kind in enumerate(kinds)}
 
 
 def _behind(summary: Summary, labels: list[str]) -> dict[str, Look]:

@@ -27,7 +27,7 @@ from groupwise.harness.report.cells import (
     with_k,
 )
 from groupwise.harness.report.contrasts import MARGIN, family
-from groupwise.harness.report.labels import breakdown, by_seed, describe
+from groupwise.harness.report.labels import breakdown, by_seed, describe, unsorted
 from groupwise.harness.report.read import FINAL, Run
 from groupwise.harness.report.rows import TEXT_PROBLEMS
 
@@ -154,6 +154,8 @@ def _task(
                 )
                 for m in compared
             }
+    metadata = run.metadata.get(task, {})
+    parts = breakdown(shown, metadata)
     found = {
         "labels": {
             label: {
@@ -164,7 +166,8 @@ def _task(
         },
         "differences": differences,
         "k": usable,
-        "breakdown": breakdown(shown, run.metadata.get(task, {})),
+        "breakdown": parts,
+        "unsorted": unsorted(parts, metadata),
         "ranks": None if run.untrained else _ranks({label: mine[label] for label in present if label != BASE}),
     }
     return found, gaps

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from groupwise.harness.layout import BASE, EVALUATION
+from groupwise.harness.report.labels import FEW
 from groupwise.harness.statistics import collapse
 
 Summary = dict[str, Any]
@@ -302,13 +303,26 @@ def _measured(
     return Table(f"{name}-{task}", f"{title}: {task}", caption, head, tuple(rows), len(_heads(summary)))
 
 
+def parts_words(content: Summary, field: str) -> str:
+    """What the parts of a breakdown leave unsaid: whose problems are pooled, and how many are in none."""
+    words = ""
+    for value, part in content["breakdown"][field].items():
+        if part.get("pooled"):
+            words += f" {value}: {', '.join(part['pooled'])}, which have fewer than {FEW} problems each."
+    # Reports that were written before have no such count.
+    if left := content.get("unsorted", {}).get(field, 0):
+        words += f" Left out: {left} problem{'s' if left > 1 else ''} without a value of {field}."
+    return words
+
+
 def _breakdown(summary: Summary, task: str, content: Summary) -> list[Table]:
     """Accuracy by subject, level or whatever else sorts the problems; a few parts to a table, so that it fits."""
     tables = []
     for field, parts in content.get("breakdown", {}).items():
         caption = (
-            f"Accuracy on {task} by {field}; in brackets behind a part its problems. {_how(summary, content)}. Parts "
-            f"are not compared: one that looks better may do so by chance.{_marks(summary)}"
+            f"Accuracy on {task} by {field}; in brackets behind a part its problems.{parts_words(content, field)} "
+            f"{_how(summary, content)}. Parts are not compared: one that looks better may do so by chance."
+            f"{_marks(summary)}"
         )
         names = list(parts)
         for start in range(0, len(names), PARTS):

@@ -57,13 +57,13 @@ def drawing(summary: Summary, task: str, content: Summary, column: str) -> Drawi
     right = column == MEASURES[0]
     best = front([spot for label, spot in spots.items() if label != BASE])
     if right and len(best) > 1:
-        axis.step(*zip(*best, strict=True), where="pre", color="0.6", linewidth=0.7, linestyle=(0, (5, 3)))
+        axis.step(*zip(*best, strict=True), where="pre", color="0.1", linewidth=1.0, linestyle=(0, (3, 1.5)), zorder=3)
     drawn: list[tuple[Array, Array]] = []
     if BASE in spots and len(spots) <= ARROWS + 1:
         for label, spot in spots.items():
             if label != BASE:
                 arrow = {"arrowstyle": "->", "color": "0.78", "linewidth": 0.5, "shrinkA": 4, "shrinkB": 4}
-                axis.annotate("", spot, spots[BASE], arrowprops=arrow)
+                axis.annotate("", spot, spots[BASE], arrowprops=arrow, zorder=1.5)
                 drawn.append((np.array(spots[BASE]), np.array(spot)))
     drawn += [bar for label, (x, y) in points.items() for bar in _cross(axis, x, y, look[label], faint=many)]
     axis.margins(0.08)
@@ -78,7 +78,9 @@ def drawing(summary: Summary, task: str, content: Summary, column: str) -> Drawi
         legend(figure, [Line2D([], [], label=kind, **{**shown[kind].keywords(), "linestyle": ""}) for kind in kinds])
     # Names are placed on the final layout, in inches; nothing may move afterwards.
     settle(figure)
-    point_names(axis, {name_of(summary, label): spot for label, spot in spots.items()}, drawn)
+    names = {label: name_of(summary, label) for label in spots}
+    colours = None if many else {names[label]: look[label].colour for label in spots}
+    point_names(axis, {names[label]: spot for label, spot in spots.items()}, drawn, colours)
     arrows = "; arrows lead from the model before training" if BASE in spots and len(spots) <= ARROWS + 1 else ""
     reading = _reading(noun(summary), right=right, front=len(best) > 1)
     caption = (
@@ -117,7 +119,7 @@ def _cross(axis: Axes, x: Summary, y: Summary, look: Look, *, faint: bool) -> li
         ends.append((start, end))
     thin = look.marker == "x"  # has no face
     edge = {"markeredgewidth": 1.2, "markeredgecolor": look.colour} if thin else {"markeredgecolor": "white"}
-    axis.plot(x["value"], y["value"], color=look.colour, marker=look.marker, markersize=5, **edge)
+    axis.plot(x["value"], y["value"], color=look.colour, marker=look.marker, markersize=5, zorder=4, **edge)
     return ends
 
 

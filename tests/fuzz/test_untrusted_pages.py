@@ -62,7 +62,8 @@ def attacked(folder: Path) -> Path:
     write_lines(run / "problems" / f"{TASK}.jsonl", [
         {"problem": f"pick_one/test/{number:04d} {ATTACKS[number % len(ATTACKS)]}", "task": TASK,
          "prompt": [{"role": ATTACKS[0], "content": ATTACKS[number % len(ATTACKS)]}], "answers": list(ATTACKS),
-         "metadata": {ATTACKS[1]: ATTACKS[number % 2], ATTACKS[7]: ATTACKS[8 + number % 3],
+         # Of the second field 5, 4 and 3 problems: a part of its own, and two that are pooled and named in captions.
+         "metadata": {ATTACKS[1]: ATTACKS[number % 2], ATTACKS[7]: ATTACKS[8 + (number > 4) + (number > 8)],
                       "kind": ["-x", "+y"][number % 2]}}
         for number in range(12)
     ])  # fmt: skip

@@ -66,7 +66,7 @@ def test_a_label_is_no_path(place: Path, run: Path, label: str) -> None:
 
 def test_fields_of_problems_name_no_file_elsewhere(place: Path, run: Path) -> None:
     fields = ["../../../../outside/figure", "/tmp/figure", "}\\input{/etc/passwd}", "x" * 3000, "kind of\n"]
-    rows = [{"problem": f"{TASK}/test/{i:04d}", "metadata": dict.fromkeys(fields, i % 2)} for i in range(6)]
+    rows = [{"problem": f"{TASK}/test/{i:04d}", "metadata": dict.fromkeys(fields, i % 2)} for i in range(10)]
     write_lines(run / "problems" / f"{TASK}.jsonl", rows)
     with mock.patch("groupwise.harness.report.labels.PER_PART", 1):
         before = snapshot(place / "outside")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from groupwise.harness.report.drawing import broken, legend_columns
-from groupwise.harness.report.placing import apart
+from groupwise.harness.report.placing import _crossings, _within, apart
 
 places = st.lists(st.floats(0, 1, allow_nan=False, width=32), min_size=1, max_size=12)
 
@@ -42,6 +42,30 @@ def test_nearest_in_the_sense_of_least_squares(seed: int) -> None:
     best = optimize.minimize(lambda x: ((x - values) ** 2).sum(), np.linspace(0.1, 0.9, 6), bounds=[(0, 1)] * 6,
                              constraints=rows, method="SLSQP", options={"ftol": 1e-12})  # fmt: skip
     assert apart(list(values), gap, 0.0, 1.0) == pytest.approx(best.x, abs=1e-4)
+
+
+corners = st.tuples(*[st.floats(-2, 3, allow_nan=False, width=16)] * 4)
+
+
+@given(st.lists(corners, min_size=1, max_size=4))
+def test_the_length_of_a_line_in_a_box_against_many_points_on_it(lines: list[tuple[float, ...]]) -> None:
+    boxes = np.array([[0.0, 0.0, 1.0, 1.0], [0.5, -1.0, 2.0, 0.25]])
+    ends = np.array(lines).reshape(-1, 2, 2)
+    found = _within(boxes, ends)
+    for number, (start, end) in enumerate(ends):
+        points = start + (np.arange(4000)[:, None] + 0.5) / 4000 * (end - start)
+        for box, got in zip(boxes, found[:, number], strict=True):
+            share = ((points > box[:2]) & (points < box[2:])).all(axis=1).mean()
+            along_an_edge = any(start[i] == end[i] and start[i] in box[[i, i + 2]] for i in (0, 1))
+            if not along_an_edge:
+                assert got == pytest.approx(share * np.hypot(*(end - start)), abs=0.005)
+
+
+def test_which_lines_cross() -> None:
+    lines = np.array([[[0, 0], [2, 2]], [[0, 3], [1, 3]]], dtype=float)
+    others = np.array([[[0, 2], [2, 0]], [[3, 3], [4, 4]], [[0.5, 4], [0.5, 2.5]], [[0, 1], [0, 9]]], dtype=float)
+    assert _crossings(lines, others).tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
+    assert _crossings(lines, np.empty((0, 2, 2))).shape == (2, 0)
 
 
 def test_long_names_are_broken_where_their_parts_meet() -> None:

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from figure_summaries import NAMES, made
 from matplotlib.axes import Axes
-from matplotlib.colors import same_color
+from matplotlib.colors import same_color, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 from PIL import Image
 
-from groupwise.harness.report import drawing, figures, forest, multiples, progress, tradeoff
+from groupwise.harness.report import dots, drawing, figures, forest, multiples, progress, tradeoff
 
 TASK = "write_sum"
 PER_TASK = ["curve", "tokens", "pass-at-k", "trade-off", "differences", "ranks", "seeds", "breakdown", "lengths"]
@@ -135,7 +135,7 @@ def test_names_of_points_lie_over_nothing(count: int) -> None:
     found = tradeoff.drawing(summary, TASK, summary["tasks"][TASK], "distinct_right")
     found.figure.draw_without_rendering()
     axis = found.figure.axes[0]
-    labels = [text for text in axis.texts if isinstance(text, Annotation) and text.get_text()]
+    labels = [text for text in axis.texts if text.get_text()]
     assert len(labels) == count + 1
     boxes = [Text.get_window_extent(text) for text in labels]
     for (one, first), (two, second) in itertools.combinations(zip(labels, boxes, strict=True), 2):
@@ -144,19 +144,42 @@ def test_names_of_points_lie_over_nothing(count: int) -> None:
             min(first.y1, second.y1) - max(first.y0, second.y0),
         ]
         assert min(shared) < 0.15 * min(first.height, second.height), (one.get_text(), two.get_text())
+    patches = [text.get_bbox_patch() for text in labels]
+    assert all(patch and same_color(patch.get_facecolor()[:3], "white") for patch in patches)
+    # Over all lines, those to the other names among them.
+    assert min(text.get_zorder() for text in labels) > max(line.get_zorder() for line in axis.lines)
 
 
 @pytest.mark.parametrize("kind", ["curve", "pass-at-k"])
-def test_lines_to_the_names_run_over_no_name(few: dict[str, drawing.Drawing], kind: str) -> None:
+def test_a_line_leads_to_the_left_end_of_its_own_name(few: dict[str, drawing.Drawing], kind: str) -> None:
     figure = few[f"{kind}-{TASK}"].figure
     drawing.settle(figure)
     figure.draw_without_rendering()
-    names = [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
-    assert len(names) >= 7
-    left = min(Text.get_window_extent(text).x0 for text in names)
-    for text in names:
-        assert text.arrow_patch is not None
-        assert text.arrow_patch.get_window_extent().x1 <= left, text.get_text()
+    axis = figure.axes[0]
+    names = [text for text in axis.texts if text.get_text()]
+    leaders = [line for line in axis.lines if line.get_transform() == axis.transAxes]
+    assert len(names) == len(leaders) >= 7
+    boxes = [Text.get_window_extent(text) for text in names]
+    assert all(line.get_window_extent().x1 < min(box.x0 for box in boxes) for line in leaders)
+    for text, box, leader in zip(names, boxes, leaders, strict=True):
+        *_, bend, foot = axis.transAxes.transform(leader.get_xydata())
+        assert bend[1] == foot[1] == pytest.approx((box.y0 + box.y1) / 2, abs=0.2 * box.height), text.get_text()
+        assert box.x0 - foot[0] < box.height, text.get_text()
+        assert same_color(leader.get_color(), text.get_color())
+
+
+def test_a_name_has_the_colour_of_its_line(
+    few: dict[str, drawing.Drawing], seven: tuple[Summary, pd.DataFrame]
+) -> None:
+    axis, look = few[f"pass-at-k-{TASK}"].figure.axes[0], drawing.looks(seven[0])
+    rows = seven[0]["tasks"][TASK]["labels"]
+    assert len(axis.texts) == len(rows)
+    for text in axis.texts:
+        label = text.get_text().removesuffix("†")
+        assert same_color(text.get_color(), look[label].colour)
+        end = rows[label]["pass_at_k"]["16"]["value"]
+        assert any(same_color(line.get_color(), text.get_color()) and list(line.get_ydata())[-1] == end
+                   for line in axis.lines), label  # fmt: skip
 
 
 def test_base_is_behind_every_pass_at_k(few: dict[str, drawing.Drawing], seven: tuple[Summary, pd.DataFrame]) -> None:
@@ -193,6 +216,13 @@ def test_more_of_a_measure_of_all_answers_is_not_called_better(seven: tuple[Summ
     fronts = [[line for line in one.figure.axes[0].lines if line.get_drawstyle() == "steps-pre"]
               for one in (right, every)]  # fmt: skip
     assert list(map(len, fronts)) == [1, 0]
+    # Dark, over the intervals and under the points.
+    axis, [line] = right.figure.axes[0], fronts[0]
+    intervals = [one for one in axis.lines if one.get_transform() == axis.transData and len(one.get_xdata()) == 2]
+    points = [one for one in axis.lines if len(one.get_xdata()) == 1]
+    assert len(intervals) == 2 * len(points) == 16
+    assert max(one.get_zorder() for one in intervals) < line.get_zorder() < min(one.get_zorder() for one in points)
+    assert float(str(line.get_color())) < 0.3
     assert "Dashed" in right.caption
     assert "Up and to the right is better" in right.caption
     assert "Dashed" not in every.caption
@@ -352,6 +382,65 @@ def test_bytes_size_and_grey(seven: tuple[Summary, pd.DataFrame]) -> None:
         grey = np.asarray(Image.open(io.BytesIO(one.files["png"])).convert("L"))
         assert (grey < 90).mean() > 0.005, one.name
         assert grey.shape[1] == int(drawing.COLUMN * drawing.STYLE["figure.dpi"])
+
+
+@pytest.mark.parametrize("values", [(2.3, 2.7), (30.0, 31.0), (0.0, 0.0)])
+def test_lengths_have_room_at_both_ends_and_hide_no_interval(values: tuple[float, float]) -> None:
+    summary, _ = made(NAMES[:3])
+    content = summary["tasks"][TASK]
+    for label, row in content["labels"].items():
+        value = values[label == "dapo"]
+        row["tokens"] |= {"value": value, "low": value, "high": value + 0.01}
+    axis = dots.lengths(summary, TASK, content).figure.axes[0]
+    low, high = axis.get_xlim()
+    assert low == 0
+    assert high >= 1.04 * (max(values) + 0.01)
+    means = [line for line in axis.lines if len(line.get_xdata()) == 1]
+    assert len(means) == 4
+    assert {line.get_marker() for line in means} == {"|"}  # thinner than any interval that can be seen
+
+
+@pytest.mark.parametrize("count", range(2, drawing.MANY))
+def test_no_two_optimizers_of_one_figure_share_a_hue(count: int) -> None:
+    summary, _ = made(NAMES[:count])
+    assert not drawing.crowded(summary)
+    colours = [look.colour for look in drawing.looks(summary).values()]
+    assert len(set(colours)) == len(colours) == count + 1
+
+
+# Machado, Oliveira & Fernandes (2009), of linear RGB: no cones for green, none for red.
+SIGHT = {
+    "every cone": np.eye(3),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                              [-0.011820, 0.042940, 0.968881]]),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                            [-0.003882, -0.048116, 1.051998]]),
+}  # fmt: skip
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_are_apart_for_colour_blind_eyes(sight: str) -> None:
+    assert len(drawing.COLOURS) >= drawing.MANY - 2, "one for every optimizer but the comparator"
+    places = {colour: lab(SIGHT[sight] @ linear(colour)) for colour in (*drawing.COLOURS, "black", drawing.GREY)}
+    for one, two in itertools.combinations(places, 2):
+        # 2.3 is what an eye can just tell apart; the six of Okabe & Ito and the grey alone come to 11.9.
+        assert np.linalg.norm(places[one] - places[two]) > 11.5, (one, two)
+    for colour in drawing.COLOURS:
+        assert 1.05 / (float(XYZ[1] @ linear(colour)) + 0.05) > 2.2, f"{colour} is too light on white"
+
+
+def linear(colour: str) -> Any:
+    """Linear RGB of a colour."""
+    values = np.array(to_rgb(colour))
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: Any) -> Any:
+    """CIE L*a*b* of linear RGB."""
+    shares = XYZ @ np.clip(rgb, 0, 1) / np.array([0.9505, 1.0, 1.089])
+    x, y, z = np.where(shares > 0.008856, np.cbrt(shares), 7.787 * shares + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def test_no_two_optimizers_look_alike_without_colour(seven: tuple[Summary, pd.DataFrame]) -> None:

@@ -29,13 +29,13 @@ PAPER = r"""\documentclass[twocolumn]{article}
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    run = make_run(tmp_path_factory.mktemp("latex") / "run", seeds=(0, 1, 2), problems=24, samples=8, count=8)
+    run = make_run(tmp_path_factory.mktemp("latex") / "run", seeds=(0, 1, 2), problems=36, samples=8, count=8)
     rows = [
         {
             "problem": f"write_sum/test/{i:04d}",
             "metadata": {"level": i % 7 + 1, "kind of": "<b>a$|b∀_" if i % 2 else "x\ny"},
         }
-        for i in range(24)
+        for i in range(36)
     ]
     (run / "problems").mkdir()
     (run / "problems" / "write_sum.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -102,7 +102,7 @@ def test_hostile_names_are_set_as_they_are() -> None:
 def test_captions_say_method_sizes_and_correction(summary: dict[str, Any]) -> None:
     for one in tables.all_tables(summary):
         if one.name.startswith(("accuracy", "diversity", "wording")):
-            for words in ("24 problems × 8 samples × 3 seeds", "95 % intervals", "both random", "Holm"):
+            for words in ("36 problems × 8 samples × 3 seeds", "95 % intervals", "both random", "Holm"):
                 assert words in one.caption, (one.name, words)
     assert len(LABELS) == 6
 
@@ -110,8 +110,8 @@ def test_captions_say_method_sizes_and_correction(summary: dict[str, Any]) -> No
 def test_a_breakdown_names_its_parts_and_is_split(summary: dict[str, Any]) -> None:
     parts = [table for table in tables.all_tables(summary) if table.name.startswith("by-level-write_sum")]
     assert [table.head[1:] for table in parts] == [
-        ("1 (4)", "2 (4)", "3 (4)", "4 (3)", "5 (3)"),
-        ("6 (3)", "7 (3)"),
+        ("1 (6)", "2 (5)", "3 (5)", "4 (5)", "5 (5)"),
+        ("6 (5)", "7 (5)"),
     ]
     rows = pd.read_csv(io.StringIO(formats.csv_files(summary)["breakdown.csv"]))
     assert len(rows) == (7 + 2) * (len(LABELS) + 1)
@@ -122,5 +122,5 @@ def test_a_breakdown_names_its_parts_and_is_split(summary: dict[str, Any]) -> No
 def test_markdown_holds_no_tag_and_no_broken_row(summary: dict[str, Any]) -> None:
     text = "".join(map(formats.markdown, tables.all_tables(summary)))
     assert "<b>" not in text
-    assert "&lt;b>a$\\|b∀_ (12)" in text
-    assert "x y (12)" in text
+    assert "&lt;b>a$\\|b∀_ (18)" in text
+    assert "x y (18)" in text
