@@ -15,6 +15,7 @@ from unittest import mock
 
 import pytest
 
+from groupwise.harness import sums
 from groupwise.harness.cli import main
 from groupwise.harness.layout import SCHEMA_VERSION
 from groupwise.harness.report.read import FINAL, read_run
@@ -48,7 +49,7 @@ def kept(tmp_path: Path) -> Callable[[str], Path]:
 
 
 def test_what_is_kept() -> None:
-    assert len(COMMITS) >= 3
+    assert len(COMMITS) >= 4
     assert len(RUNS) == len(COMMITS), "every commit has a run"
     assert any(name.endswith("evaluation") for name in FOLDERS)
     assert SCORES
@@ -80,6 +81,26 @@ def test_a_report_is_written(name: str, kept: Callable[[str], Path], capsys: pyt
             assert accuracy["value"] == pytest.approx(sum(scores) / len(scores))
     for file in ("index.html", "report.md", "tables.tex", "scores.json"):
         assert (folder / "report" / file).is_file()
+
+
+def test_the_newest_run_is_drawn_and_its_checksums_guard_it(
+    kept: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from groupwise.harness.report import write
+    from groupwise.harness.report.figures import pictures
+
+    folder = kept(RUNS[-1])
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["determinism"]["same_bytes"] is True
+    with mock.patch.object(write, "pictures", pictures):
+        assert main(["report", str(folder)]) == 0
+    assert {path.suffix for path in (folder / "report" / "figures").iterdir()} == {".pdf", ".png", ".svg"}
+    capsys.readouterr()
+    for name in ("manifest.json", "cells/grpo-seed0/ledger.json", "evaluations/dapo-seed1/final/pick_one.jsonl"):
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content + b" ")
+        assert main(["report", str(folder)]) == 2
+        assert f"{name}: its checksum does not fit" in capsys.readouterr().err
+        (folder / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -130,6 +151,8 @@ def _raised(path: Path, version: Any) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
     data["schema_version"] = version
     path.write_text(json.dumps(data), encoding="utf-8")
+    if (path.parent / sums.NAME).exists():
+        sums.note(path)
 
 
 @pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99, 0, None, "1", 1.5])
