@@ -136,7 +136,7 @@ def records(folder: Path) -> dict[str, bytes]:
 def assert_same(folder: Path, other: dict[str, bytes], told: object = "") -> None:
     """The same files with the same bytes, and nothing beside the folder that was left behind."""
     ours = records(folder)
-    assert ours.keys() == other.keys(), told
+    assert ours.keys() == other.keys(), f"{told} {sorted(ours.keys() ^ other.keys())}"
     different = [name for name in ours if ours[name] != other[name]]
     assert different == [], (different, told)
     left = [path.name for path in folder.parent.iterdir() if path.name.startswith(f".{folder.name}")]
