@@ -13,7 +13,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from math import isnan
@@ -194,11 +194,12 @@ def _reported(claim: Claim, folder: Path, task: str) -> Found:
     """
     kept = _kept(folder, "tasks", task, "differences", claim.against, claim.measure, claim.label)
     known = {key: NAN if value is None else value for key, value in kept.items()}
-    numbers = [known[key] for key in ("value", "low", "high", "p", "minimum_detectable")]
+    made = Found(
+        known["value"], known["low"], known["high"], known["p"], known["minimum_detectable"], counted=_counted(folder)
+    )
     if claim.size is None or not known["standard_error"] > 0:
-        return Found(*numbers, counted=_counted(folder))
-    reached = claim.size >= known["minimum_detectable"]
-    return Found(*numbers, power=POWER, bound="≥" if reached else "<", counted=_counted(folder))
+        return made
+    return replace(made, power=POWER, bound="≥" if claim.size >= made.detectable else "<")
 
 
 def _counted(folder: Path) -> str:

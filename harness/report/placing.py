@@ -111,8 +111,9 @@ def _placed(spots: Array, sizes: Array, inks: Array, frame: Bbox, scale: float) 
         taken = {j: box for j, box in chosen.items() if j != i}
         names = np.array(list(taken.values())).reshape(-1, 4)
         lines = np.array([_leaders(box[None], spots[j])[0] for j, box in taken.items()]).reshape(-1, 2, 2)
-        boxes, distance = _candidates(spots[i], *sizes[i], scale)
-        leaders, (width, height) = _leaders(boxes, spots[i]), sizes[i]
+        width, height = sizes[i]
+        boxes, distance = _candidates(spots[i], width, height, scale)
+        leaders = _leaders(boxes, spots[i])
         others = np.vstack([np.delete(markers, i, axis=0), names])
         cost = 0.012 * distance / scale + 3 * _overlap(boxes, others) / (width * height)
         # Lines under a name, in heights of the type: one along it hurts more than one across.
