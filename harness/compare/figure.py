@@ -69,7 +69,7 @@ def dots(panels: Mapping[str, Rows], level: float, name: str, title: str) -> Dra
     Draw and save it within `styled`.
     """
     series = list(dict.fromkeys(one for rows in panels.values() for row in rows.values() for one in row))
-    look = {one: Look(COLOURS[i % 6], MARKERS[i % 7], "-") for i, one in enumerate(series)}
+    look = {one: Look(COLOURS[i % len(COLOURS)], MARKERS[i % 7], "-") for i, one in enumerate(series)}
     tested = any("holm" in one for rows in panels.values() for row in rows.values() for one in row.values())
     labels = list(dict.fromkeys(label for rows in panels.values() for label in rows))
     columns = min(len(panels), 4)
